@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Each target does its own set-up: Debian packages through apt (which asks for root), Python tools in .venv, the lab
+# and the package in build/.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+MAKEFLAGS += --no-print-directory
+.DELETE_ON_ERROR:
+
+BIN := .venv/bin
+STEP := tests/tools/step
+ON_FILES := tests/tools/on-files
+LAB := env PYTHONPATH=tests $(BIN)/python -m lab
+# A command in the lab's Debian 13 build root, where the repository is /src.
+ROOT := $(LAB) root --
+VERSION := $(shell sed -nE 's/^__version__ = "(.*)"/\1/p' schedcpd/__init__.py)
+DEB := build/deb/schedcp_$(VERSION)_amd64.deb
+SHIPPED := COPYING client dbus-policy debian etc pyproject.toml schedcpd schedulers systemd tests/tools/deb
+
+help: ## show these targets
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+# ── everything
+
+check: lint test test-debian check-deb check-vm ## all that a change must pass
+
+check-fast: lint-python test-unit ## the quick part of it: Python lint and unit tests
+
+# ── set-up
+
+venv: .venv/complete ## Python tools in .venv
+
+.venv/complete: pyproject.toml tests/tools/packages
+	@$(STEP) "Debian packages" tests/tools/packages
+	@[ -x $(BIN)/python ] || $(STEP) -q "virtual environment" /usr/bin/python3 -m venv .venv
+	@$(STEP) -q "pip" $(BIN)/pip --disable-pip-version-check install pip==26.3
+	@$(STEP) -q "Python packages" $(BIN)/pip install --group dev
+	@touch $@
+
+root: venv ## the lab's build root
+	@$(STEP) "build root" $(ROOT) true
+
+lab: root deb ## the virtual machine with the package in it
+	@$(STEP) "lab" $(LAB) build --deb $(DEB)
+
+# ── lint
+
+lint: lint-python lint-c lint-files lint-units ## all linters
+
+lint-python: venv
+	@$(STEP) -q "ruff format" $(BIN)/ruff format --check
+	@$(STEP) -q "ruff" $(BIN)/ruff check
+	@$(STEP) -q "mypy" $(BIN)/mypy
+	@$(STEP) -q "import-linter" env PYTHONPATH=client $(BIN)/lint-imports --no-logo --no-cache
+
+lint-c: root
+	@$(STEP) -q "clang-format" $(ON_FILES) '*.[ch]' -- \
+		$(ROOT) clang-format --style=file:schedulers/.clang-format --dry-run -Werror
+
+lint-files: root
+	@$(STEP) -q "licence lines" $(ON_FILES) '*.py' '*.[ch]' '*.toml' '*.sh' '*.1' '*.xml' '*.policy' '*.conf' \
+		'*.service' '*.timer' '*Makefile' debian/rules 'tests/tools/*' '.ci/*' -- tests/tools/spdx
+	@$(STEP) -q "shellcheck" $(ON_FILES) --scripts . -- $(ROOT) shellcheck
+	@$(STEP) -q "shellcheck of the completion" $(ON_FILES) 'client/completion/*' -- $(ROOT) shellcheck --shell=bash
+	@$(STEP) -q "codespell" $(ON_FILES) . ':!COPYING' -- $(ROOT) codespell
+	@$(STEP) -q "xmllint" $(ON_FILES) '*.xml' '*.policy' 'dbus-policy/*.conf' -- $(ROOT) xmllint --noout --nonet
+	@$(STEP) -q "polkit actions" $(ON_FILES) '*.policy' -- \
+		$(ROOT) xmllint --noout --nonet --dtdvalid /usr/share/polkit-1/policyconfig-1.dtd
+	@$(STEP) -q "man page" $(ON_FILES) 'client/man/*' -- $(ROOT) mandoc -T lint -W warning
+
+lint-units: root
+	@$(STEP) -q "systemd-analyze verify" $(ON_FILES) '*.service' '*.timer' ':!dbus-policy' -- \
+		$(ROOT) env SYSTEMD_UNIT_PATH=/src/systemd: systemd-analyze verify --man=no --recursive-errors=one
+	@$(STEP) -q "exposure of schedcpd" $(ROOT) \
+		systemd-analyze security --no-pager --offline=yes --threshold=20 systemd/schedcpd.service
+	@$(STEP) -q "exposure of schedcp-verify" $(ROOT) \
+		systemd-analyze security --no-pager --offline=yes --threshold=2 systemd/schedcp-verify.service
+
+# ── tests
+
+test: venv ## unit and integration tests on this machine's Python
+	@$(STEP) "tests, Python of this machine" $(BIN)/pytest --quiet --cov --cov-report=term
+
+test-unit: venv
+	@$(STEP) "unit tests" $(BIN)/pytest --quiet tests/unit
+
+test-debian: root ## the same on Debian 13's Python, in the build root
+	@$(STEP) "tests, Python of Debian 13" $(ROOT) \
+		env PYTHONDONTWRITEBYTECODE=1 HYPOTHESIS_STORAGE_DIRECTORY=/tmp/hypothesis \
+		python3 -m pytest --quiet -p no:cacheprovider
+
+check-vm: lab ## the installed package in the virtual machine
+	@$(STEP) "tests in the virtual machine" env SCHEDCP_DEB=$(CURDIR)/$(DEB) $(BIN)/pytest tests/vm
+
+check-kernels: root ## both policies on every kernel with sched_ext
+	@$(STEP) "policies on every kernel" $(LAB) check-kernels
+
+# ── package
+
+deb: $(DEB) ## build/deb/schedcp_VERSION_amd64.deb
+
+$(DEB): build/shipped | root
+	@$(STEP) -q "package" tests/tools/deb build/deb
+
+# The names and contents of what the package is made from: looked at each time, but newer only when they differ.
+build/shipped: FORCE
+	@mkdir -p build
+	@$(ON_FILES) $(SHIPPED) -- sha256sum >$@.new
+	@if cmp --silent $@.new $@; then rm $@.new; else mv $@.new $@; fi
+
+check-deb: deb ## lintian, and a second build that must come out the same
+	@$(STEP) -q "lintian" $(ROOT) lintian --info --allow-root --fail-on error,warning $(DEB)
+	@$(STEP) -q "second build" tests/tools/deb build/deb-again
+	@$(STEP) -q "reproducible" cmp $(DEB) build/deb-again/$(notdir $(DEB))
+
+# ── in the virtual machine
+
+demo: lab ## a batch under the kernel default and under schedcp, in turns
+	@$(STEP) "demo" env PYTHONPATH=tests $(BIN)/python -m bench.demo --deb $(DEB)
+
+bench: lab ## what the idle daemon costs
+	@$(STEP) "bench" env PYTHONPATH=tests $(BIN)/python -m bench.idle --deb $(DEB)
+
+clean: ## remove what was built, but not the lab's downloads
+	rm -rf build/deb build/deb-again build/shipped build/coverage .mypy_cache .pytest_cache .ruff_cache
+
+FORCE:
+.PHONY: help check check-fast venv root lab lint lint-python lint-c lint-files lint-units test test-unit test-debian \
+	check-vm check-kernels deb check-deb demo bench clean FORCE

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Entry point of schedctl: parse, run the action, turn what goes wrong into a sentence."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import os
+import shutil
+import sys
+from argparse import Namespace
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TextIO
+
+from schedctl.context import Context
+from schedctl.errors import ClientError
+from schedctl.exit import ExitCode
+from schedctl.parser.build import build
+from schedctl.report import Report, visible
+
+Action = Callable[[Context, Namespace], Awaitable[ExitCode]]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    parsed = build().parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal may know less than UTF-8
+    context = Context(
+        report=Report(sys.stdout, _width(sys.stdout), _colour(sys.stdout)),
+        errors=Report(sys.stderr, None, colour=False),
+        json=getattr(parsed, "json", False),
+    )
+    try:
+        code = run(context, parsed)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read our output has seen enough. Python flushes once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.BROKEN_PIPE
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPTED
+    return code
+
+
+def run(context: Context, parsed: Namespace) -> ExitCode:
+    """Run one command; an error becomes a sentence on the error stream."""
+    module, _, name = parsed.function.partition(":")
+    action: Action = getattr(importlib.import_module(f"schedctl.actions.{module}"), name)
+
+    async def act() -> ExitCode:
+        return await action(context, parsed)
+
+    try:
+        return asyncio.run(act())
+    except ClientError as error:
+        context.errors.line(f"schedctl: {visible(error.sentence)}")
+        return error.code
+
+
+def _width(stream: TextIO) -> int | None:
+    return shutil.get_terminal_size().columns if stream.isatty() else None
+
+
+def _colour(stream: TextIO) -> bool:
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

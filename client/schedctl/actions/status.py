@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""``schedctl status``: what schedules now, in the kernel's words, with or without the daemon."""
+
+from __future__ import annotations
+
+import os
+from argparse import Namespace
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from schedcpd.kernel.sched_ext import read_state
+from schedcpd.model import KernelState
+from schedctl.context import Context
+from schedctl.errors import KERNELS, ClientError
+from schedctl.exit import ExitCode
+from schedctl.objects import Deployment, Machine, Policy, Workload, as_json
+from schedctl.report import ago, count, listing
+
+RECENT_S = 3600.0  # an ejection this long ago still needs attention
+ENDED_BADLY = ("ejected", "failed")
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """All that ``status`` tells when the daemon runs."""
+
+    machine: Machine
+    workloads: Sequence[Workload]
+    policies: Sequence[Policy]
+    deployments: Sequence[Deployment]
+
+    @property
+    def active(self) -> Deployment | None:
+        """The deployment whose policy is attached."""
+        number = self.machine.active_deployment.rpartition("/")[2]
+        return next((one for one in self.deployments if str(one.id) == number), None)
+
+    @property
+    def last(self) -> Deployment | None:
+        """The deployment that ended last."""
+        ended = [one for one in self.deployments if one.ended_at]
+        return max(ended, key=lambda one: one.ended_at, default=None)
+
+    def workload(self, deployment: Deployment) -> Workload | None:
+        """The workload of a deployment, while it is there."""
+        number = deployment.workload.rpartition("/")[2]
+        return next((one for one in self.workloads if str(one.cgroup_id) == number), None)
+
+
+async def run(context: Context, _: Namespace) -> ExitCode:
+    """Show what schedules now; without the daemon, what the kernel says by itself."""
+    try:
+        async with context.daemon() as daemon:
+            picture = Picture(
+                await daemon.machine(),
+                await daemon.workloads(),
+                await daemon.policies(),
+                await daemon.deployments(),
+            )
+    except ClientError as error:
+        if error.code is not ExitCode.NOT_RUNNING:
+            raise
+        without_daemon(context, error)
+        return error.code
+    if context.json:
+        context.report.json(picture_json(picture, context.clock()))
+    else:
+        with_daemon(context, picture)
+    return ExitCode.OK
+
+
+def without_daemon(context: Context, error: ClientError) -> None:
+    """Show what the kernel says, and that the daemon is missing."""
+    kernel = read_state(context.sys / "kernel/sched_ext")
+    if context.json:
+        owner = "foreign" if kernel.policy else "kernel-default"
+        context.report.json(
+            {
+                "daemon": None,
+                "error": error.sentence,
+                "kernel": {
+                    "release": os.uname().release,
+                    "state": kernel.state,
+                    "policy": kernel.policy,
+                    "owner": owner,
+                    "enable_seq": kernel.enable_seq,
+                },
+            }
+        )
+        return
+    context.report.labelled("Scheduler", _scheduler_alone(kernel))
+    context.report.labelled("Kernel", f"{os.uname().release}, {_sched_ext(kernel.state)}")
+    context.report.labelled("Daemon", error.sentence)
+
+
+def _scheduler_alone(kernel: KernelState) -> str:
+    if kernel.policy:
+        return f"{kernel.policy!r}, a sched_ext scheduler that is not schedcp's"
+    return "the kernel default"
+
+
+def with_daemon(context: Context, picture: Picture) -> None:
+    """Show everything, one label after the other."""
+    report, machine, now = context.report, picture.machine, context.clock()
+    report.labelled("Scheduler", scheduler(picture, now))
+    report.labelled("", why(picture))
+    report.labelled("Daemon", f"schedcpd {machine.version}, {mode(machine)}")
+    state = _sched_ext(machine.sched_ext_state)
+    report.labelled("Kernel", f"{machine.kernel_release}, {state}, {count(machine.cpus, 'CPU')}")
+    report.labelled("Workloads", workloads(picture.workloads))
+    report.labelled("Policies", policies(picture.policies))
+    if picture.last is not None:
+        report.labelled("Last", ending(picture.last, now))
+    label = "Attention"
+    for sentence in attention(picture, now):
+        report.labelled(label, sentence)
+        label = ""
+
+
+def scheduler(picture: Picture, now: float) -> str:
+    """Who schedules, since when and for whom."""
+    machine, active = picture.machine, picture.active
+    if machine.owner == "foreign":
+        return f"{machine.kernel_policy!r}, attached by somebody else; schedcp leaves it alone"
+    if machine.owner == "kernel-default" and active is None:
+        return "the kernel default"
+    if active is None:
+        return f"{machine.kernel_policy}, attached by schedcp"
+    workload = picture.workload(active)
+    unit = workload.unit if workload else active.workload_id
+    if active.state == "attaching":
+        return f"{active.policy} is being attached for {unit}"
+    whose = "a person's choice" if active.origin == "manual" else "schedcp's own choice"
+    return f"{active.policy}, attached {ago(active.started_at, now)} for {unit} ({whose})"
+
+
+def why(picture: Picture) -> str:
+    """Why the policy is attached."""
+    active = picture.active
+    workload = picture.workload(active) if active else None
+    return workload.reason if workload else ""
+
+
+def mode(machine: Machine) -> str:
+    """The mode, with what it means where that is easily forgotten."""
+    match machine.mode:
+        case "paused":
+            return "paused: it decides nothing until 'schedctl resume'"
+        case "advise":
+            return "mode advise: it attaches nothing unasked"
+    return f"mode {machine.mode}"
+
+
+def workloads(found: Sequence[Workload]) -> str:
+    """How many workloads there are, by state."""
+    states = Counter(one.state for one in found)
+    split = listing(f"{number} {state}" for state, number in sorted(states.items()))
+    return f"{len(found)}: {split}" if found else "none"
+
+
+def policies(found: Sequence[Policy]) -> str:
+    """Which policies there are, and which may be loaded."""
+    return listing(one.name if one.admissible else f"{one.name} (refused)" for one in found) or (
+        "none installed"
+    )
+
+
+def ending(last: Deployment, now: float) -> str:
+    """How the last deployment ended."""
+    what = f"{last.policy} for {last.workload_id} {last.state} {ago(last.ended_at, now)}"
+    words = last.error or last.exit_message or last.exit_reason
+    return f"{what}: {words}" if words and last.state in ENDED_BADLY else what
+
+
+def attention(picture: Picture, now: float) -> list[str]:
+    """What a person may want to do something about."""
+    machine, last = picture.machine, picture.last
+    found = []
+    if machine.unusable:
+        found.append(f"nothing can be attached: {machine.unusable}")
+    if machine.sched_ext_state == "absent":
+        found.append(f"for a kernel with sched_ext: {KERNELS}")
+    if last and last.state in ENDED_BADLY and now - last.ended_at < RECENT_S:
+        found.append(f"{last.policy} was {last.state}; 'schedctl log' has the details")
+    found.extend(
+        f"{policy.name} may not be loaded: {policy.token}"
+        for policy in picture.policies
+        if not policy.admissible and machine.sched_ext_state != "absent"
+    )
+    return found
+
+
+def _sched_ext(state: str) -> str:
+    return "without sched_ext" if state == "absent" else f"sched_ext {state}"
+
+
+def picture_json(picture: Picture, now: float) -> dict[str, Any]:
+    """The shape that the man page documents."""
+    machine, active, last = picture.machine, picture.active, picture.last
+    return {
+        "daemon": {"version": machine.version, "mode": machine.mode},
+        "kernel": {
+            "release": machine.kernel_release,
+            "state": machine.sched_ext_state,
+            "policy": machine.kernel_policy,
+            "owner": machine.owner,
+            "enable_seq": machine.enable_seq,
+            "cpus": machine.cpus,
+            "unusable": machine.unusable,
+        },
+        "active": as_json(active) if active else None,
+        "last": as_json(last) if last else None,
+        "workloads": dict(Counter(one.state for one in picture.workloads)),
+        "policies": {one.name: one.admissible for one in picture.policies},
+        "attention": attention(picture, now),
+    }

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""``schedctl list`` and ``schedctl show``."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Sequence
+
+from schedctl.actions.choose import find_workload
+from schedctl.context import Context
+from schedctl.exit import ExitCode
+from schedctl.objects import Deployment, Workload, as_json
+from schedctl.report import Column, Report, ago, count, duration, listing, moment, visible
+
+
+async def list_all(context: Context, arguments: Namespace) -> ExitCode:
+    """List the workloads."""
+    async with context.daemon() as daemon:
+        workloads = await daemon.workloads()
+    if context.json:
+        context.report.json(as_json(workloads))
+    elif arguments.names:
+        for workload in workloads:
+            context.report.line(visible(workload.id))
+    elif workloads:
+        context.report.table(workloads, columns(context.clock()))
+    else:
+        context.report.line("There are no workloads.")
+    return ExitCode.OK
+
+
+def columns(now: float) -> Sequence[Column[Workload]]:
+    """The columns of ``list``."""
+    return (
+        Column("WORKLOAD", lambda one: one.unit, elastic=True),
+        Column("STATE", lambda one: one.state),
+        Column("POLICY", lambda one: one.advice or "-"),
+        Column("PROCS", lambda one: _figure(one, "processes", "d"), right=True),
+        Column("RUNNABLE", lambda one: _figure(one, "runnable", ".1f"), right=True),
+        Column("CPUS", lambda one: _figure(one, "cpus_used", ".2f"), right=True),
+        Column("AGE", lambda one: duration(now - one.appeared_at), right=True),
+        Column("KIND", lambda one: one.kind),
+    )
+
+
+def _figure(workload: Workload, name: str, form: str) -> str:
+    value = workload.profile.get(name)
+    return format(value, form) if isinstance(value, int | float) else "-"
+
+
+async def show(context: Context, arguments: Namespace) -> ExitCode:
+    """Show one workload and the deployments made for it."""
+    async with context.daemon() as daemon:
+        workload = find_workload(await daemon.workloads(), arguments.workload)
+        deployments = [one for one in await daemon.deployments() if one.workload_id == workload.id]
+    if context.json:
+        context.report.json({**as_json(workload), "deployments": as_json(deployments)})
+        return ExitCode.OK
+    describe(context.report, workload, context.clock())
+    label = "History"
+    for deployment in reversed(deployments):
+        context.report.labelled(label, _story(deployment, context.clock()))
+        label = ""
+    return ExitCode.OK
+
+
+def describe(report: Report, workload: Workload, now: float) -> None:
+    """Write all that is known of a workload."""
+    report.labelled("Workload", workload.unit)
+    report.labelled("Id", workload.id)
+    report.labelled("Cgroup", f"{workload.cgroup_id}, a {workload.kind}")
+    since = f"{moment(workload.appeared_at)}, {ago(workload.appeared_at, now)}"
+    report.labelled("Since", since)
+    report.labelled("State", workload.state)
+    report.labelled("Policy", workload.advice or ("none" if workload.reason else ""))
+    report.labelled("Why", workload.reason)
+    report.labelled("Seen", workload.sentence)
+    if workload.profile:
+        report.labelled("Profile", _profile(workload, now))
+        report.labelled("Programs", _programs(workload))
+        label = "Commands"
+        for line in workload.profile.get("arguments", ()):
+            report.labelled(label, str(line))
+            label = ""
+
+
+def _profile(workload: Workload, now: float) -> str:
+    profile = workload.profile
+    processes = count(profile.get("processes", 0), "process", "processes")
+    youngest, oldest = (duration(profile.get(name, 0.0)) for name in ("youngest_s", "oldest_s"))
+    return listing(
+        (
+            f"{processes} with {count(profile.get('threads', 0), 'thread')}",
+            f"{profile.get('runnable', 0.0):.1f} runnable",
+            f"{profile.get('cpus_used', 0.0):.2f} CPUs used",
+            f"some waited {profile.get('pressure_some', 0.0):.0%} of the time",
+            f"{youngest} to {oldest} old",
+            f"taken {ago(profile.get('taken_at', now), now)}",
+        )
+    )
+
+
+def _programs(workload: Workload) -> str:
+    return listing(f"{number} {name}" for name, number in workload.profile.get("programs", ()))
+
+
+def _story(deployment: Deployment, now: float) -> str:
+    since = ago(deployment.ended_at or deployment.started_at, now)
+    lasted = (
+        f" after {duration(deployment.ended_at - deployment.started_at)}"
+        if deployment.ended_at
+        else ""
+    )
+    counters = listing(f"{name} {number}" for name, number in deployment.counters.items())
+    words = deployment.error or deployment.exit_message
+    parts = [
+        f"{deployment.id}: {deployment.policy} {deployment.state} {since}{lasted}",
+        words,
+        f"counted: {counters}" if counters else "",
+    ]
+    return "; ".join(part for part in parts if part)

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The parser, made from the commands."""
+
+from __future__ import annotations
+
+from argparse import SUPPRESS, ArgumentParser
+
+from schedcpd import __version__
+from schedctl.parser.commands import COMMANDS
+
+
+def build() -> ArgumentParser:
+    """A parser for the whole command line; ``function`` of the result names what does it."""
+    parser = ArgumentParser(
+        prog="schedctl",
+        description="Show and steer schedcp, which gives each workload the scheduler it needs.",
+        epilog="See schedctl(1) for the exit status and the shape of the JSON.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"schedctl {__version__}")
+    _add_json(parser)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        sub = commands.add_parser(
+            command.name, help=command.help, description=_sentence(command.help), allow_abbrev=False
+        )
+        _add_json(sub)
+        for argument in command.arguments:
+            sub.add_argument(*argument.names, **argument.options)
+        sub.set_defaults(function=command.function)
+    return parser
+
+
+def _add_json(parser: ArgumentParser) -> None:
+    # Before and after the command; SUPPRESS, so that the second does not undo the first.
+    parser.add_argument(
+        "--json", action="store_true", default=SUPPRESS, help="print JSON, for programs"
+    )
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."

@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Text for a terminal: columns, colours, durations; names that anybody chose made harmless."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+import time
+import unicodedata
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TextIO, TypeVar
+
+Row = TypeVar("Row")
+
+NARROWEST = 8  # a column is not shortened below this
+LABEL_WIDTH = 11
+
+_COLOURS = {"good": "32", "bad": "31", "warn": "33", "bold": "1", "dim": "2"}
+_WORD_COLOURS = {
+    "managed": "good",
+    "attached": "good",
+    "ok": "good",
+    "advised": "warn",
+    "held": "warn",
+    "attaching": "warn",
+    "warn": "warn",
+    "ejected": "bad",
+    "failed": "bad",
+    "fail": "bad",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Column(Generic[Row]):
+    """A column is a title and a function."""
+
+    title: str
+    show: Callable[[Row], str]
+    elastic: bool = False  # shortened when the terminal is narrow
+    right: bool = False
+
+
+class Report:
+    """Writes to a terminal of a width, or to a file, which has none."""
+
+    def __init__(self, out: TextIO, width: int | None, colour: bool) -> None:
+        self._out = out
+        self._width = width
+        self._colour = colour
+
+    def line(self, text: str = "") -> None:
+        """Write one line."""
+        self._out.write(f"{text}\n")
+
+    def labelled(self, label: str, text: str) -> None:
+        """Write a label and a text that wraps beside it; no line without a text."""
+        if not text:
+            return
+        head = label.ljust(LABEL_WIDTH) + " "
+        for part in self._wrap(visible(text), len(head)):
+            self.line(self.paint("bold", head) + part if head.strip() else head + part)
+            head = " " * len(head)
+
+    def marked(self, mark: str, label: str, text: str) -> None:
+        """Write a mark in its colour, a label and a text that wraps beside them."""
+        lead = f"{self.word(mark.ljust(4))}  {label.ljust(LABEL_WIDTH)} "
+        for part in self._wrap(visible(text), 6 + LABEL_WIDTH + 1):
+            self.line(lead + part)
+            lead = " " * (6 + LABEL_WIDTH + 1)
+
+    def table(self, rows: Sequence[Row], columns: Sequence[Column[Row]]) -> None:
+        """Write rows below titles, within the width of the terminal."""
+        cells = [[visible(column.show(row)) for column in columns] for row in rows]
+        widths = [
+            max([columns_of(column.title)] + [columns_of(line[place]) for line in cells])
+            for place, column in enumerate(columns)
+        ]
+        self._shrink(widths, columns)
+        titles = self._cells([column.title for column in columns], widths, columns, plain=True)
+        self.line(self.paint("bold", titles))
+        for line in cells:
+            self.line(self._cells(line, widths, columns))
+
+    def json(self, value: Any) -> None:
+        """Write a value as JSON; ASCII only, so that no name can play tricks on a terminal."""
+        self.line(json.dumps(value, indent=2))
+
+    def json_line(self, value: Any) -> None:
+        """Write a value as JSON on one line, at once."""
+        self.line(json.dumps(value))
+        self.flush()
+
+    def flush(self) -> None:
+        """Hand on what was written."""
+        self._out.flush()
+
+    def paint(self, colour: str, text: str) -> str:
+        """The text in a colour, on a terminal that shows any."""
+        return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m" if self._colour else text
+
+    def word(self, word: str) -> str:
+        """The word of a state, in the colour that it has."""
+        colour = _WORD_COLOURS.get(word.strip())
+        return self.paint(colour, word) if colour else word
+
+    def _wrap(self, text: str, indent: int) -> list[str]:
+        if self._width is None:
+            return [text]
+        width = max(self._width - indent, 20)
+        return textwrap.wrap(text, width, break_on_hyphens=False) or [""]
+
+    def _shrink(self, widths: list[int], columns: Sequence[Column[Any]]) -> None:
+        if self._width is None:
+            return
+        elastic = [place for place, column in enumerate(columns) if column.elastic]
+        excess = sum(widths) + 2 * (len(widths) - 1) - self._width
+        while excess > 0 and elastic:
+            widest = max(elastic, key=lambda place: widths[place])
+            if widths[widest] <= NARROWEST:
+                return
+            widths[widest] -= 1
+            excess -= 1
+
+    def _cells(
+        self,
+        cells: Sequence[str],
+        widths: Sequence[int],
+        columns: Sequence[Column[Any]],
+        plain: bool = False,
+    ) -> str:
+        parts = []
+        for cell, width, column in zip(cells, widths, columns, strict=True):
+            shown = shorten(cell, width)
+            blanks = " " * (width - columns_of(shown))
+            shown = shown if plain else self.word(shown)
+            parts.append(blanks + shown if column.right else shown + blanks)
+        return "  ".join(parts).rstrip()
+
+
+def visible(text: str) -> str:
+    """The text with nothing in it that moves a cursor, hides or turns around other text."""
+    return "".join(
+        "\N{REPLACEMENT CHARACTER}" if unicodedata.category(one) in _INVISIBLE else one
+        for one in text
+    )
+
+
+_INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+
+
+def columns_of(text: str) -> int:
+    """How many columns of a terminal the text takes."""
+    if text.isascii():
+        return len(text)
+    return sum(_columns(one) for one in text)
+
+
+def _columns(character: str) -> int:
+    if unicodedata.category(character) in {"Mn", "Me"}:
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in {"W", "F"} else 1
+
+
+def shorten(text: str, width: int) -> str:
+    """The text in at most ``width`` columns; the end of a name tells more than its middle."""
+    if columns_of(text) <= width:
+        return text
+    kept: list[str] = []
+    room = width - 1
+    for character in text:
+        room -= _columns(character)
+        if room < 0:
+            break
+        kept.append(character)
+    return "".join(kept) + "…"
+
+
+def duration(seconds: float) -> str:
+    """A length of time in its largest fitting unit."""
+    seconds = max(seconds, 0.0)
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    for limit, length, unit in ((120, 1, "s"), (7200, 60, "min"), (172800, 3600, "h")):
+        if seconds < limit:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds / 86400:.0f} days"
+
+
+def ago(then: float, now: float) -> str:
+    """How long ago something was."""
+    return f"{duration(now - then)} ago"
+
+
+def moment(at: float) -> str:
+    """A point in time, in the local time zone."""
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
+    except (OverflowError, ValueError, OSError):
+        return f"{at:.0f}"
+
+
+def count(number: int, one: str, many: str = "") -> str:
+    """A number and its noun."""
+    return f"{number} {one if number == 1 else many or one + 's'}"
+
+
+def listing(parts: Iterable[str]) -> str:
+    """Parts as an enumeration."""
+    return ", ".join(parts)

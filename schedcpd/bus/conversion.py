@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""From the core's values to D-Bus values: pure functions, one for each interface.
+
+Whatever comes out can be sent. Names of cgroups and programs are bytes that the kernel takes from
+anybody, numbers may be of any size, and a bus drops a connection that sends a malformed string.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+from dbus_next.signature import Variant
+
+from schedcpd.bus import names
+from schedcpd.model import (
+    Deployment,
+    Event,
+    ExitCause,
+    KernelState,
+    Policy,
+    Tunable,
+    WorkloadProfile,
+    WorkloadRecord,
+)
+
+Values = dict[str, Any]  # by property name; each fits the signature of its property
+
+LONGEST_TEXT = 8192  # characters
+
+_UNSENDABLE = re.compile("[\0\ud800-\udfff]")
+_TUNABLE_SIGNATURES = {"u32": "u", "u64": "t", "s32": "i", "s64": "x", "bool": "b"}
+_RANGES = {"u": (0, 2**32 - 1), "t": (0, 2**64 - 1), "i": (-(2**31), 2**31 - 1)}
+_RANGES["x"] = (-(2**63), 2**63 - 1)
+
+
+def text(value: str) -> str:
+    """A string that D-Bus takes: valid UTF-8 without NUL, of bounded length."""
+    return _UNSENDABLE.sub("\N{REPLACEMENT CHARACTER}", value[:LONGEST_TEXT])
+
+
+def texts(values: tuple[str, ...]) -> list[str]:
+    """The strings of an ``as``."""
+    return [text(value) for value in values]
+
+
+def number(signature: str, value: int) -> int:
+    """An integer brought into the range of its D-Bus type (u, t, i or x)."""
+    lowest, highest = _RANGES[signature]
+    return min(max(int(value), lowest), highest)
+
+
+def real(value: float) -> float:
+    """A finite number; JSON, where most readers of these go, knows no other."""
+    return float(value) if math.isfinite(value) else 0.0
+
+
+def workload_values(record: WorkloadRecord) -> Values:
+    """The properties of ``org.schedcp.Daemon1.Workload``."""
+    workload, profile, plan = record.workload, record.profile, record.plan
+    return {
+        "Id": text(workload.id),
+        "CgroupId": number("t", workload.cgroup_id),
+        "Unit": text(workload.unit),
+        "Kind": str(workload.kind),
+        "State": str(record.state),
+        "AppearedAt": real(workload.appeared_at),
+        "Sentence": text(profile.sentence) if profile else "",
+        "Profile": profile_details(profile) if profile else {},
+        "Advice": text(plan.policy or "") if plan else "",
+        "Objective": str(plan.objective) if plan else "",
+        "Reason": text(plan.reason) if plan else "",
+    }
+
+
+def profile_details(profile: WorkloadProfile) -> dict[str, Variant]:
+    """A profile as an ``a{sv}``; its sentence is a property of its own."""
+    programs = [[text(one.name), number("u", one.processes)] for one in profile.programs]
+    return {
+        "taken_at": Variant("d", real(profile.taken_at)),
+        "window_s": Variant("d", real(profile.window_s)),
+        "processes": Variant("u", number("u", profile.processes)),
+        "threads": Variant("u", number("u", profile.threads)),
+        "runnable": Variant("d", real(profile.runnable)),
+        "cpus_used": Variant("d", real(profile.cpus_used)),
+        "throttled_s": Variant("d", real(profile.throttled_s)),
+        "pressure_some": Variant("d", real(profile.pressure_some)),
+        "youngest_s": Variant("d", real(profile.youngest_s)),
+        "oldest_s": Variant("d", real(profile.oldest_s)),
+        "programs": Variant("a(su)", programs),
+        "arguments": Variant("as", texts(profile.arguments)),
+    }
+
+
+def policy_values(policy: Policy) -> Values:
+    """The properties of ``org.schedcp.Daemon1.Policy``."""
+    card = policy.card
+    return {
+        "Name": text(card.name),
+        "Version": text(card.version),
+        "Title": text(card.title),
+        "Summary": text(card.summary),
+        "Suits": texts(card.suits),
+        "Fails": texts(card.fails),
+        "Honours": texts(card.honours),
+        "Ignores": texts(card.ignores),
+        "MinKernel": text(card.min_kernel),
+        "TimeoutMs": number("u", card.timeout_ms),
+        "Targeted": card.targeted,
+        "Sha256": text(policy.object_sha256),
+        "Admissible": policy.admissible,
+        "Token": text(policy.token),
+        "Tunables": [tunable_struct(one) for one in card.tunables],
+        "Counters": {text(symbol): text(counts) for symbol, counts in card.counters.items()},
+    }
+
+
+def tunable_struct(tunable: Tunable) -> list[Any]:
+    """A tunable as ``(sssvvvss)``; the type inside the variants is that of the constant."""
+    signature = _TUNABLE_SIGNATURES.get(tunable.type, "x")
+
+    def boxed(value: int) -> Variant:
+        inside = bool(value) if signature == "b" else number(signature, value)
+        return Variant(signature, inside)
+
+    return [
+        text(tunable.name),
+        text(tunable.type),
+        text(tunable.unit),
+        boxed(tunable.default),
+        boxed(tunable.minimum),
+        boxed(tunable.maximum),
+        text(tunable.description),
+        text(tunable.role),
+    ]
+
+
+def deployment_values(
+    deployment: Deployment, workload_path: str, cause: ExitCause | None
+) -> Values:
+    """The properties of ``org.schedcp.Daemon1.Deployment``; ``cause`` is None while it lasts."""
+    ended = deployment.exit
+    return {
+        "Id": number("t", deployment.id),
+        "Workload": workload_path,
+        "WorkloadId": text(deployment.workload_id),
+        "Policy": text(deployment.policy),
+        "Origin": str(deployment.origin),
+        "State": str(deployment.state),
+        "StartedAt": real(deployment.started_at),
+        "EndedAt": real(deployment.ended_at),
+        "AttachMs": real(deployment.attach_ms),
+        "ExitKind": number("i", ended.kind) if ended else 0,
+        "ExitCode": number("x", ended.code) if ended else 0,
+        "ExitReason": text(ended.reason) if ended else "",
+        "ExitMessage": text(ended.message) if ended else "",
+        "ExitCause": str(cause) if cause else "",
+        "Error": text(deployment.error),
+        "Counters": {text(name): number("t", count) for name, count in deployment.counters.items()},
+    }
+
+
+def event_line(event: Event) -> list[Any]:
+    """An event as ``(dsss)``."""
+    return [real(event.at), text(event.kind), text(event.subject), text(event.message)]
+
+
+def owner(kernel: KernelState, active: Deployment | None) -> str:
+    """Whose scheduler runs: ``kernel-default``, ``schedcp`` or ``foreign``."""
+    if not kernel.policy:
+        return "kernel-default"
+    return "schedcp" if active is not None and active.policy == kernel.policy else "foreign"
+
+
+def active_path(active: Deployment | None) -> str:
+    """The path of the deployment that is attached, or ``/``."""
+    return names.deployment_path(active.id) if active else names.NO_OBJECT

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""How the interfaces declare their methods and properties."""
+
+import asyncio
+import functools
+from collections.abc import Awaitable, Callable
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+
+import dbus_next.service
+from dbus_next.constants import PropertyAccess
+from dbus_next.errors import DBusError
+
+from schedcpd.bus.authorisation import Action, Authority
+from schedcpd.bus.connection import ObjectInterface, current_caller
+from schedcpd.bus.conversion import Values
+from schedcpd.bus.errors import SHUTTING_DOWN, to_dbus
+
+
+class Gated(Protocol):
+    """An interface with verbs: it can ask who may, and knows which calls are under way."""
+
+    authority: Authority
+    under_way: set[asyncio.Task[Any]]
+
+
+Interface = TypeVar("Interface", bound=Gated)
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+Emitter = TypeVar("Emitter", bound=Callable[..., Any])
+Method = Callable[Concatenate[Interface, Arguments], Awaitable[Result]]
+
+
+def method(
+    name: str, *, action: Action | None
+) -> Callable[[Method[Interface, Arguments, Result]], Method[Interface, Arguments, Result]]:
+    """Export a method under ``name``; its body runs once polkit has allowed ``action``.
+
+    ``action`` is None for a method that changes nothing. Whatever is raised reaches the caller as a
+    D-Bus error of one sentence.
+    """
+
+    def decorate(
+        function: Method[Interface, Arguments, Result],
+    ) -> Method[Interface, Arguments, Result]:
+        @functools.wraps(function)
+        async def guarded(
+            self: Interface, /, *arguments: Arguments.args, **named: Arguments.kwargs
+        ) -> Result:
+            task = asyncio.current_task()
+            assert task is not None  # a coroutine runs in one
+            self.under_way.add(task)
+            try:
+                if action is not None:
+                    await self.authority.require(action, current_caller())
+                return await function(self, *arguments, **named)
+            except asyncio.CancelledError:
+                raise DBusError(SHUTTING_DOWN, "schedcpd is shutting down") from None
+            except Exception as error:  # the edge to the bus
+                raise to_dbus(error, name) from error
+            finally:
+                self.under_way.discard(task)
+
+        guarded.polkit_action = action  # type: ignore[attr-defined]
+        exported: Method[Interface, Arguments, Result] = dbus_next.service.method(name)(guarded)
+        return exported
+
+    return decorate
+
+
+def signal(name: str) -> Callable[[Emitter], Emitter]:
+    """Export a function as a signal ``name``; calling it sends what it returns."""
+
+    def decorate(function: Emitter) -> Emitter:
+        emitter: Emitter = dbus_next.service.signal(name)(function)
+        return emitter
+
+    return decorate
+
+
+class ValuesInterface(ObjectInterface):
+    """An interface whose properties are shown from a dictionary, replaced as a whole."""
+
+    def __init__(self, interface: str, path: str, values: Values) -> None:
+        self._values = values
+        super().__init__(interface, path)
+
+    def read(self, name: str) -> Any:
+        """The value of a property now."""
+        return self._values[name]
+
+    def update(self, values: Values) -> None:
+        """Take the new values and tell the bus of those that differ."""
+        changed = {name: value for name, value in values.items() if self._values[name] != value}
+        self._values = values
+        if changed:
+            self.emit_properties_changed(changed)
+
+
+def shown(name: str, signature: str) -> Any:
+    """A read-only property of a ValuesInterface; to be assigned to a class attribute ``name``."""
+
+    def read(self: ValuesInterface) -> Any:
+        try:
+            return self.read(name)
+        except Exception as error:  # the edge to the bus
+            raise to_dbus(error, f"reading {name}") from error
+
+    read.__name__ = name  # dbus-next finds the getter by this name
+    read.__annotations__ = {"return": signature}
+    return dbus_next.service.dbus_property(PropertyAccess.READ, name=name)(read)

@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the loader's child and the daemon say to each other: one JSON object a line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from schedcpd.errors import (
+    CardError,
+    Ejected,
+    ForeignScheduler,
+    KernelRejected,
+    NoSchedExt,
+    NoSuchPolicy,
+    SchedcpError,
+    TokenRefused,
+)
+from schedcpd.fields import BadField, Fields
+from schedcpd.model import ExitRecord
+
+REQUEST_LIMIT = 64 * 1024
+# A dump has up to 32 KiB, and JSON may write each of its bytes as six.
+LINE_LIMIT = 512 * 1024
+LOG_LIMIT = 8192
+TEXT_LIMIT = 1024
+
+
+class EventName(StrEnum):
+    """What the child says."""
+
+    ADMISSIBLE = "admissible"
+    ATTACHED = "attached"
+    FAILED = "failed"
+    STATUS = "status"
+    EJECTED = "ejected"
+    DETACHED = "detached"
+
+
+class Command(StrEnum):
+    """What the daemon asks of a child that has attached its policy."""
+
+    STATUS = "status"
+    DETACH = "detach"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The first line to the child: what to load, and where everything is."""
+
+    policy: str
+    schedulers: Path
+    tokens: Path
+    public_key: Path
+    parameters: Mapping[str, int]
+    settle_s: float
+    check_only: bool
+    sched_ext: Path
+
+
+@dataclass(frozen=True, slots=True)
+class LoaderStatus:
+    """An attached or ended policy: ``exit`` is None while the kernel has not ended it."""
+
+    exit: ExitRecord | None
+    counters: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why the child could not attach, as it travels: the error's class and its fields."""
+
+    error: str
+    stage: str = ""
+    reason: str = ""
+    log: str = ""
+    exit: ExitRecord | None = None
+
+    def to_error(self, policy: str) -> SchedcpError:
+        """The exception that it stands for."""
+        match self.error:
+            case "TokenRefused":
+                return TokenRefused(policy, self.reason)
+            case "ForeignScheduler":
+                return ForeignScheduler(self.reason)
+            case "NoSchedExt":
+                return NoSchedExt(self.reason)
+            case "NoSuchPolicy":
+                return NoSuchPolicy(policy)
+            case "CardError":
+                return CardError(policy, self.reason)
+            case "Ejected" if self.exit is not None:
+                return Ejected(policy, self.exit.kind, self.exit.message, self.exit)
+        return KernelRejected(policy, self.stage, self.reason, self.log)
+
+
+def encode(message: Mapping[str, object]) -> bytes:
+    """One line."""
+    return json.dumps(message, separators=(",", ":")).encode() + b"\n"
+
+
+def decode(line: bytes) -> Fields:
+    """The object on one line; BadField when it is none."""
+    try:
+        return Fields(json.loads(line), "")
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise BadField("the line is not JSON") from exc
+
+
+def encode_request(request: Request) -> bytes:
+    """The first line to the child."""
+    paths = {
+        name: str(getattr(request, name))
+        for name in ("schedulers", "tokens", "public_key", "sched_ext")
+    }
+    parameters = {"parameters": dict(request.parameters)}
+    return encode({**asdict(request), **paths, **parameters})
+
+
+def decode_request(line: bytes) -> Request:
+    """The child's side of it; BadField when a field is missing or wrong."""
+    fields = decode(line)
+    fields.only(*Request.__dataclass_fields__)
+    return Request(
+        policy=fields.text("policy"),
+        schedulers=Path(fields.text("schedulers")),
+        tokens=Path(fields.text("tokens")),
+        public_key=Path(fields.text("public_key")),
+        parameters=fields.integers("parameters"),
+        settle_s=fields.number("settle_s", 0.0, 60.0),
+        check_only=fields.truth("check_only"),
+        sched_ext=Path(fields.text("sched_ext")),
+    )
+
+
+def encode_exit(record: ExitRecord | None) -> dict[str, object] | None:
+    """An exit record as JSON has it."""
+    return asdict(record) if record is not None else None
+
+
+def decode_exit(fields: Fields) -> ExitRecord | None:
+    """The exit record in the field ``exit``, which may be null; BadField."""
+    if fields.is_null("exit"):
+        return None
+    exit_ = fields.table("exit")
+    return ExitRecord(
+        kind=exit_.integer("kind"),
+        code=exit_.integer("code"),
+        reason=exit_.text("reason", TEXT_LIMIT),
+        message=exit_.text("message", TEXT_LIMIT),
+        dump=exit_.text("dump", LINE_LIMIT),
+    )
+
+
+def decode_status(fields: Fields) -> LoaderStatus:
+    """The exit record and the counters that several events carry; BadField."""
+    return LoaderStatus(decode_exit(fields), fields.integers("counters"))
+
+
+def decode_failure(fields: Fields) -> Failure:
+    """The fields of a ``failed`` event; BadField."""
+    return Failure(
+        error=fields.text("error"),
+        stage=fields.text("stage"),
+        reason=fields.text("reason"),
+        log=fields.text("log", LINE_LIMIT),
+        exit=decode_exit(fields),
+    )

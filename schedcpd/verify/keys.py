@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The signing key, which never leaves the verifier's own folder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from schedcpd import token
+from schedcpd.repository.files import read_bounded
+
+PRIVATE = "private.key"
+PUBLIC = "public.key"
+KEY_LIMIT = 1024
+PRIVATE_MODE = 0o600
+PUBLIC_MODE = 0o644
+
+
+def signing_key(state: Path) -> bytes:
+    """The private key's file, made on first use; OSError or ValueError when it is unusable."""
+    path = state / PRIVATE
+    try:
+        private = read_bounded(path, KEY_LIMIT)
+    except FileNotFoundError:
+        private, _ = token.generate_keys()
+        _write_new(path, private)
+    public = token.public_key_of(private)
+    write_atomic(state / PUBLIC, public, PUBLIC_MODE)
+    return private
+
+
+def _write_new(path: Path, data: bytes) -> None:
+    """Write a file that must not be there yet, to the disk before its name counts."""
+    partial = path.with_name(f".{path.name}.new")
+    partial.unlink(missing_ok=True)
+    fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE_MODE)
+    with os.fdopen(fd, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    # Fails when the key has appeared meanwhile, where a rename would replace it.
+    os.link(partial, path)
+    partial.unlink()
+
+
+def write_atomic(path: Path, data: bytes, mode: int = PUBLIC_MODE) -> None:
+    """Write a whole file or nothing; who reads it sees the old one or the new one."""
+    partial = path.with_name(f".{path.name}.new")
+    partial.unlink(missing_ok=True)
+    fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    with os.fdopen(fd, "wb") as file:
+        os.fchmod(file.fileno(), mode)
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.rename(path)

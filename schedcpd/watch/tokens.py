@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Tells when the verifier has published tokens, so that policies are checked again."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from schedcpd.kernel.inotify import Inotify, Mask
+from schedcpd.signals import Signal
+
+_MASK = Mask.CREATE | Mask.DELETE | Mask.MOVED_TO | Mask.ONLYDIR
+
+
+class TokenWatcher:
+    """``published`` after any change in the folder of tokens, which may appear later."""
+
+    def __init__(self, folder: Path) -> None:
+        self.published: Signal[None] = Signal()
+        self._folder = folder
+        self._inotify: Inotify | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def start(self) -> None:
+        """Begin to watch, in the running event loop."""
+        self._inotify = Inotify()
+        self._loop = asyncio.get_running_loop()
+        self._watch_folders()
+        self._loop.add_reader(self._inotify.fileno(), self._ready)
+
+    def stop(self) -> None:
+        """Stop watching."""
+        if self._inotify is not None and self._loop is not None:
+            self._loop.remove_reader(self._inotify.fileno())
+            self._inotify.close()
+        self._inotify = self._loop = None
+
+    def _watch_folders(self) -> None:
+        if self._inotify is not None:
+            for folder in (self._folder.parent, self._folder):
+                self._inotify.add(str(folder), _MASK)
+
+    def _ready(self) -> None:
+        if self._inotify is not None and self._inotify.read():
+            self._watch_folders()
+            self.published.emit(None)

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A core without stages: attributes are set and signals emitted by the test."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+from integration import samples
+from schedcpd.kernel.sched_ext import exit_cause
+from schedcpd.model import (
+    Deployment,
+    DeploymentState,
+    Event,
+    ExitCause,
+    ExitRecord,
+    KernelState,
+    Mode,
+    Policy,
+    WorkloadRecord,
+)
+from schedcpd.signals import Signal
+
+
+class FakeCore:
+    """Has the shape of ``schedcpd.bus.core.Core``; ``calls`` records the verbs."""
+
+    def __init__(self) -> None:
+        self.version = "0.1.0"
+        self.kernel_release = "7.3.4-cloud-amd64"
+        self.mode = Mode.AUTO
+        self.workloads: dict[str, WorkloadRecord] = {}
+        self.policies: dict[str, Policy] = {}
+        self.deployments: dict[int, Deployment] = {}
+        self.active: Deployment | None = None
+        self.kernel_state: KernelState | Exception = samples.DISABLED
+        self.reason = ""
+        self.logged: list[Event] = []
+        self.calls: list[tuple[str, ...]] = []
+        self.refusal: Exception | None = None
+        self.gate = asyncio.Event()  # verbs wait for it
+        self.gate.set()
+        self.workload_added: Signal[WorkloadRecord] = Signal()
+        self.workload_changed: Signal[WorkloadRecord] = Signal()
+        self.workload_removed: Signal[str] = Signal()
+        self.policies_changed: Signal[None] = Signal()
+        self.deployment_added: Signal[Deployment] = Signal()
+        self.deployment_changed: Signal[Deployment] = Signal()
+        self.deployment_removed: Signal[int] = Signal()
+        self.state_changed: Signal[None] = Signal()
+        self.event_logged: Signal[Event] = Signal()
+
+    def kernel(self) -> KernelState:
+        if isinstance(self.kernel_state, Exception):
+            raise self.kernel_state
+        return self.kernel_state
+
+    def unusable(self) -> str:
+        return self.reason
+
+    def exit_cause(self, record: ExitRecord) -> ExitCause:
+        return exit_cause(record)
+
+    def events(self, count: int) -> tuple[Event, ...]:
+        return tuple(self.logged)[-count:] if count else ()
+
+    async def apply(self, workload_id: str, policy: str) -> Deployment:
+        await self._verb("apply", workload_id, policy)
+        deployment = samples.deployment(max(self.deployments, default=0) + 1)
+        self.attach(replace(deployment, workload_id=workload_id, policy=policy))
+        return deployment
+
+    async def revert(self) -> None:
+        await self._verb("revert")
+        if self.active is not None:
+            self.end(self.active, DeploymentState.REVERTED)
+
+    async def pause(self) -> None:
+        await self._verb("pause")
+        self.mode = Mode.PAUSED
+        self.state_changed.emit(None)
+
+    async def resume(self) -> None:
+        await self._verb("resume")
+        self.mode = Mode.AUTO
+        self.state_changed.emit(None)
+
+    async def _verb(self, *call: str) -> None:
+        self.calls.append(call)
+        await self.gate.wait()
+        if self.refusal is not None:
+            raise self.refusal
+
+    # What a test makes happen
+
+    def put(self, record: WorkloadRecord) -> None:
+        known = record.workload.id in self.workloads
+        self.workloads[record.workload.id] = record
+        (self.workload_changed if known else self.workload_added).emit(record)
+
+    def remove(self, workload_id: str) -> None:
+        del self.workloads[workload_id]
+        self.workload_removed.emit(workload_id)
+
+    def install(self, *policies: Policy) -> None:
+        self.policies = {policy.card.name: policy for policy in policies}
+        self.policies_changed.emit(None)
+
+    def attach(self, deployment: Deployment) -> None:
+        self.kernel_state = replace(samples.ENABLED, policy=deployment.policy)
+        self.deployments[deployment.id] = deployment
+        self.active = deployment
+        self.deployment_added.emit(deployment)
+
+    def end(
+        self, deployment: Deployment, state: DeploymentState, record: ExitRecord | None = None
+    ) -> None:
+        self.kernel_state = samples.DISABLED
+        self.active = None
+        ended = replace(
+            deployment,
+            state=state,
+            ended_at=samples.NOW - 3,
+            exit=record,
+            error=record.message if record else "",
+        )
+        self.deployments[deployment.id] = ended
+        self.deployment_changed.emit(ended)
+
+    def log(self, kind: str, subject: str, message: str, at: float = samples.NOW) -> None:
+        self.logged.append(Event(at, kind, subject, message))
+        self.event_logged.emit(self.logged[-1])
+
+
+def batch_machine() -> FakeCore:
+    """A machine with a managed batch, an idle service and two policies, one refused."""
+    core = FakeCore()
+    core.put(samples.batch_record())
+    core.put(samples.record("/system.slice/nginx.service", 78))
+    core.install(samples.policy("scx_batch"), samples.policy("scx_fair", admissible=False))
+    core.attach(samples.deployment(1))
+    core.log("attach", "/system.slice/batch.service", "scx_batch is attached")
+    return core

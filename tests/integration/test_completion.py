@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Bash completion, in a real bash with the real schedctl."""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from integration import client, samples
+from integration.fake_core import FakeCore
+
+SCRIPT = client.REPOSITORY / "client/completion/schedctl"
+
+
+async def complete(address: str, folder: Path, *words: str) -> list[str]:
+    """What bash would offer for the last of ``words``."""
+    (folder / "schedctl").write_text(f'#!/bin/sh\nexec {sys.executable} -m schedctl "$@"\n')
+    (folder / "schedctl").chmod(0o755)
+    line = " ".join(shlex.quote(word) for word in ("schedctl", *words))
+    program = (
+        f"source {SCRIPT}; COMP_WORDS=({line}); COMP_CWORD={len(words)}; _schedctl; "
+        "printf '%s\\n' \"${COMPREPLY[@]}\""
+    )
+    environment = client.environment(address)
+    process = await asyncio.create_subprocess_exec(
+        *("bash", "--norc", "-c", program),
+        env={**environment, "PATH": f"{folder}:{environment['PATH']}"},
+        stdout=subprocess.PIPE,
+    )
+    out, _ = await asyncio.wait_for(process.communicate(), client.PATIENCE_S)
+    return [line for line in out.decode().splitlines() if line]
+
+
+@pytest.mark.usefixtures("service")
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        (("st",), ["status"]),
+        (("--json", "re"), ["revert", "resume"]),
+        (("--v",), ["--version"]),
+        (("log", "--f"), ["--follow"]),
+        (("show", "/system.slice/n"), ["/system.slice/nginx.service"]),
+        (("apply", "/system.slice/nginx.service", "scx_b"), ["scx_batch"]),
+        (("policies", ""), ["scx_batch", "scx_fair"]),
+        (("status", ""), []),
+        (("apply", "a", "b", ""), []),
+    ],
+)
+async def test_offers_what_fits(
+    words: tuple[str, ...], offered: list[str], bus_address: str, tmp_path: Path
+) -> None:
+    assert await complete(bus_address, tmp_path, *words) == offered
+
+
+@pytest.mark.usefixtures("service")
+async def test_a_hostile_name_is_quoted_and_not_run(
+    bus_address: str, core: FakeCore, tmp_path: Path
+) -> None:
+    marker = tmp_path / "marker"
+    name = f"/h$(touch {marker})`touch {marker}`;touch {marker} *.scope"
+    core.put(samples.record(name, 99))
+    (offered,) = await complete(bus_address, tmp_path, "show", "/h")
+    assert shlex.split(offered) == [name]
+    assert not marker.exists()
+
+
+async def test_offers_nothing_without_the_daemon(bus_address: str, tmp_path: Path) -> None:
+    assert await complete(bus_address, tmp_path, "show", "") == []

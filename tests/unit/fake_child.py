@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A loader's child without a kernel: the policy's name says how it behaves.
+
+It also shows what it was asked, in the name of the ops that it claims to have attached.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import time
+
+EXIT = {"kind": 1026, "code": 0, "reason": "stall", "message": "a[1] failed to run", "dump": "d"}
+UNREG = {**EXIT, "kind": 64, "reason": "unregistered from user space", "message": "", "dump": ""}
+FAILED = {"event": "failed", "stage": "load", "reason": "why", "log": "last words", "exit": None}
+
+
+def say(**message: object) -> None:
+    sys.stdout.write(json.dumps(message) + "\n")
+    sys.stdout.flush()
+
+
+def behave_before(policy: str) -> None:
+    if policy.startswith("fail:"):
+        error = policy.partition(":")[2]
+        say(**{**FAILED, "error": error, "exit": EXIT if error == "Ejected" else None})
+    elif policy == "silent":
+        time.sleep(60)
+    elif policy == "garbage":
+        sys.stdout.write("this is no JSON\n")
+    elif policy == "long":
+        sys.stdout.write("x" * 2_000_000 + "\n")
+    elif policy == "incomplete":
+        say(event="attached", ops="x")
+    elif policy == "wrong-event":
+        say(event="status", exit=None, counters={})
+    elif policy != "dies":
+        return
+    sys.stdout.flush()
+    sys.exit(7)
+
+
+def serve(policy: str) -> None:
+    counters = {"nr_enqueued": 0}
+    for line in sys.stdin:
+        counters["nr_enqueued"] += 1
+        command = json.loads(line)["command"]
+        if policy == "deaf":
+            time.sleep(60)
+        elif policy == "nonsense":
+            say(event="what")
+        elif policy == "stubborn" and command == "detach":
+            time.sleep(60)
+        elif policy == "dies-asked":
+            sys.exit(9)
+        elif command == "detach":
+            say(event="detached", exit=UNREG, counters=counters)
+            return
+        elif policy == "ejected":
+            say(event="ejected", exit=EXIT, counters=counters)
+            return
+        else:
+            say(event="status", exit=None, counters=counters)
+
+
+def main() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    request = json.loads(sys.stdin.readline())
+    policy = request["policy"]
+    behave_before(policy)
+    if request["check_only"]:
+        say(event="admissible", token="valid until tomorrow")
+        return
+    ops = policy if policy != "echo" else json.dumps(request)
+    say(event="attached", ops=ops[:128], enable_seq=3, load_ms=12.5, attach_ms=40)
+    if policy == "ejected-soon":
+        say(event="ejected", exit=EXIT, counters={"nr_enqueued": 4})
+        return
+    serve(policy)
+
+
+main()

@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from schedcpd.deploy.loader import CHILD_ARGV, Attached, Loader, LoaderSettings, check
+from schedcpd.errors import (
+    CardError,
+    Ejected,
+    ForeignScheduler,
+    KernelRejected,
+    LoaderLost,
+    NoSchedExt,
+    NoSuchPolicy,
+    SchedcpError,
+    TokenRefused,
+)
+
+HERE = Path(__file__)
+SETTINGS = LoaderSettings(
+    schedulers=Path("/s"),
+    tokens=Path("/t"),
+    public_key=Path("/k"),
+    argv=(sys.executable, "-I", str(HERE.with_name("fake_child.py"))),
+    attach_timeout_s=30.0,
+)
+
+
+@pytest.fixture(autouse=True)
+async def nothing_left_behind() -> AsyncIterator[None]:
+    """Fail a test that leaks a task or a child."""
+    yield
+    async with asyncio.timeout(5):
+        while others := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.wait(others)
+    assert children() == set()
+
+
+def children() -> set[int]:
+    text = Path(f"/proc/self/task/{os.getpid()}/children").read_text()
+    return set(map(int, text.split()))
+
+
+async def attach(policy: str, settings: LoaderSettings = SETTINGS) -> Loader:
+    return await Loader.attach(settings, policy, {"slice_ns": 5})
+
+
+async def test_attach_ask_detach() -> None:
+    loader = await attach("good")
+    assert loader.attached == Attached("good", 3, 12.5, 40.0)
+    assert [(await loader.status()).counters["nr_enqueued"] for _ in range(3)] == [1, 2, 3]
+    assert (await loader.status()).exit is None
+    status = await loader.detach()
+    assert status.exit is not None
+    assert (status.exit.kind, status.counters) == (64, {"nr_enqueued": 5})
+    assert await loader.ended() == status
+    assert await loader.status() == status
+    assert await loader.detach() == status
+
+
+async def test_the_request_says_all_there_is_to_say() -> None:
+    loader = await attach("echo")
+    assert loader.attached.ops.startswith('{"policy": "echo", "schedulers": "/s", "tokens": "/t"')
+    await loader.detach()
+
+
+async def test_questions_at_the_same_time() -> None:
+    loader = await attach("good")
+    answers = await asyncio.gather(*(loader.status() for _ in range(10)))
+    assert [answer.counters["nr_enqueued"] for answer in answers] == list(range(1, 11))
+    await loader.detach()
+
+
+@pytest.mark.parametrize(
+    ("error", "expected", "words"),
+    [
+        ("TokenRefused", TokenRefused, "may not be loaded: why"),
+        ("KernelRejected", KernelRejected, "at load: why"),
+        ("ForeignScheduler", ForeignScheduler, "'why' was attached by somebody else"),
+        ("NoSchedExt", NoSchedExt, "cannot be used here: why"),
+        ("CardError", CardError, "why"),
+        ("NoSuchPolicy", NoSuchPolicy, "there is no policy"),
+        ("Ejected", Ejected, r"exit kind 1026\): a\[1\] failed to run"),
+        ("SomethingNew", KernelRejected, "at load: why"),
+    ],
+)
+async def test_failures_become_the_errors_they_are(
+    error: str, expected: type[SchedcpError], words: str
+) -> None:
+    with pytest.raises(expected, match=words) as caught:
+        await attach(f"fail:{error}")
+    if isinstance(caught.value, KernelRejected):
+        assert caught.value.log == "last words"
+    if isinstance(caught.value, Ejected):
+        assert caught.value.record is not None
+        assert caught.value.record.dump == "d"
+
+
+@pytest.mark.parametrize(
+    ("policy", "words"),
+    [
+        ("dies", "ended with status 7"),
+        ("garbage", "nonsense: the line is not JSON"),
+        ("long", "nonsense: a line is longer"),
+        ("incomplete", "nonsense: enable_seq is missing"),
+        ("wrong-event", "did not say that the policy is attached"),
+    ],
+)
+async def test_a_child_that_makes_no_sense(policy: str, words: str) -> None:
+    with pytest.raises(LoaderLost, match=words):
+        await attach(policy)
+
+
+async def test_a_child_that_says_nothing() -> None:
+    with pytest.raises(LoaderLost, match=r"said nothing in 0\.2 s"):
+        await attach("silent", replace(SETTINGS, attach_timeout_s=0.2))
+
+
+async def test_a_child_that_cannot_be_started() -> None:
+    with pytest.raises(LoaderLost, match="could not be started"):
+        await attach("good", replace(SETTINGS, argv=("/nonexistent/loader",)))
+
+
+async def test_cancelling_an_attach_leaves_no_child() -> None:
+    attaching = asyncio.create_task(attach("silent"))
+    async with asyncio.timeout(10):
+        while not children():
+            await asyncio.sleep(0.01)
+    attaching.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await attaching
+
+
+async def test_an_ejection_is_heard_unasked() -> None:
+    loader = await attach("ejected-soon")
+    async with asyncio.timeout(10):
+        status = await loader.ended()
+    assert status.exit is not None
+    assert (status.exit.kind, status.exit.message) == (1026, "a[1] failed to run")
+    assert status.counters == {"nr_enqueued": 4}
+
+
+async def test_an_ejection_answers_a_question() -> None:
+    loader = await attach("ejected")
+    status = await loader.status()
+    assert status.exit is not None
+    assert status.exit.kind == 1026
+    assert await loader.detach() == status
+
+
+async def test_a_child_that_dies_in_the_middle() -> None:
+    loader = await attach("dies-asked")
+    with pytest.raises(LoaderLost, match="died with status 9"):
+        await loader.status()
+    assert (await loader.ended()).exit is None
+
+
+async def test_a_child_that_is_killed() -> None:
+    loader = await attach("good")
+    await loader.status()
+    (pid,) = children()
+    os.kill(pid, 9)
+    async with asyncio.timeout(10):
+        status = await loader.ended()
+    assert status.exit is None
+    assert status.counters == {"nr_enqueued": 1}
+    with pytest.raises(LoaderLost, match="died with status -9"):
+        await loader.status()
+    assert await loader.detach() == status
+
+
+async def test_a_child_that_stops_answering_is_killed() -> None:
+    loader = await attach("deaf", replace(SETTINGS, status_timeout_s=0.2))
+    with pytest.raises(LoaderLost, match="stopped answering and was killed"):
+        await loader.status()
+    assert (await loader.ended()).exit is None
+
+
+async def test_a_child_that_does_not_let_go_is_killed() -> None:
+    loader = await attach("stubborn", replace(SETTINGS, detach_timeout_s=0.2))
+    before = await loader.status()
+    async with asyncio.timeout(10):
+        assert await loader.detach() == before
+
+
+async def test_a_child_that_goes_mad_is_killed() -> None:
+    loader = await attach("nonsense")
+    with pytest.raises(LoaderLost, match="died"):
+        await loader.status()
+    assert (await loader.ended()).exit is None
+
+
+async def test_waiting_for_the_end_can_be_given_up() -> None:
+    loader = await attach("good")
+    waiting = asyncio.create_task(loader.ended())
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert (await loader.status()).exit is None
+    await loader.detach()
+
+
+async def test_check() -> None:
+    assert await check(SETTINGS, "good") == "valid until tomorrow"
+    with pytest.raises(TokenRefused, match="why"):
+        await check(SETTINGS, "fail:TokenRefused")
+    with pytest.raises(LoaderLost):
+        await check(SETTINGS, "dies")
+    with pytest.raises(LoaderLost, match="nonsense"):
+        await check(SETTINGS, "incomplete")
+
+
+def test_the_daemon_stays_light() -> None:
+    code = "import sys, schedcpd.deploy.loader; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=HERE.parents[2],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    heavy = {"ctypes", "cryptography", "elftools", "schedcpd.token", "schedcpd.kernel.libbpf"}
+    assert heavy.isdisjoint(loaded.stdout.split())
+
+
+def test_the_child_gets_two_capabilities() -> None:
+    assert "--bounding-set=-all,+bpf,+perfmon" in CHILD_ARGV
+    assert "--no-new-privs" in CHILD_ARGV
+    assert CHILD_ARGV[-4:] == ("/usr/bin/python3", "-I", "-m", "schedcpd.deploy.load")

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from schedcpd.deploy import messages
+from schedcpd.deploy.messages import LoaderStatus, Request
+from schedcpd.fields import BadField
+from schedcpd.model import ExitRecord
+
+REQUEST = Request(
+    policy="scx_batch",
+    schedulers=Path("/s"),
+    tokens=Path("/t"),
+    public_key=Path("/k"),
+    parameters={"batch_cgid": 2**63},
+    settle_s=0.3,
+    check_only=False,
+    sched_ext=Path("/sys/kernel/sched_ext"),
+)
+RECORD = ExitRecord(1026, -5, "runtime stall", "sh[1] failed to run for 3.0s", "a\nlong dump")
+
+
+def test_requests_there_and_back() -> None:
+    line = messages.encode_request(REQUEST)
+    assert line.endswith(b"\n")
+    assert messages.decode_request(line) == REQUEST
+
+
+@pytest.mark.parametrize("record", [None, RECORD])
+def test_statuses_there_and_back(record: ExitRecord | None) -> None:
+    line = messages.encode({"exit": messages.encode_exit(record), "counters": {"nr": 2**64 - 1}})
+    assert messages.decode_status(messages.decode(line)) == LoaderStatus(record, {"nr": 2**64 - 1})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"policy": None}, "policy is not text"),
+        ({"parameters": {"a": "b"}}, "parameters.a is not a whole number"),
+        ({"parameters": []}, "parameters is not a table"),
+        ({"settle_s": 1e9}, "settle_s is"),
+        ({"check_only": 1}, "check_only is neither"),
+        ({"bogus": 1}, "unknown field 'bogus'"),
+    ],
+)
+def test_bad_requests(change: dict[str, object], message: str) -> None:
+    fields = {**json.loads(messages.encode_request(REQUEST)), **change}
+    with pytest.raises(BadField, match=message):
+        messages.decode_request(json.dumps(fields).encode())
+
+
+@pytest.mark.parametrize("line", [b"", b"{", b"\xff", b"[" * 100_000])
+def test_lines_that_are_not_json(line: bytes) -> None:
+    with pytest.raises(BadField, match="not JSON"):
+        messages.decode_request(line)
+
+
+def test_an_exit_record_of_the_wrong_shape() -> None:
+    with pytest.raises(BadField, match=r"exit\.reason is missing"):
+        messages.decode_status(messages.decode(b'{"exit":{"kind":1,"code":2},"counters":{}}'))
+    with pytest.raises(BadField, match="exit is missing"):
+        messages.decode_status(messages.decode(b'{"counters":{}}'))

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What ``status`` says about each situation."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from schedctl.actions import status
+from schedctl.actions.status import Picture
+from schedctl.objects import Deployment, Machine, Policy, Workload
+
+NOW = 1000.0
+
+MACHINE = Machine(
+    version="0.1.0",
+    kernel_release="7.3.4",
+    mode="auto",
+    sched_ext_state="enabled",
+    kernel_policy="scx_batch",
+    owner="schedcp",
+    unusable="",
+    enable_seq=3,
+    active_deployment="/org/schedcp/Daemon1/deployment/1",
+    cpus=2,
+)
+IDLE = replace(
+    MACHINE,
+    sched_ext_state="disabled",
+    kernel_policy="",
+    owner="kernel-default",
+    active_deployment="/",
+)
+WORKLOAD = Workload(
+    id="/system.slice/batch.service",
+    cgroup_id=77,
+    unit="batch.service",
+    kind="service",
+    state="managed",
+    appeared_at=0.0,
+    sentence="",
+    profile={},
+    advice="scx_batch",
+    objective="makespan",
+    reason="39 threads are runnable on 2 CPUs.",
+)
+DEPLOYMENT = Deployment(
+    id=1,
+    workload="/org/schedcp/Daemon1/workload/77",
+    workload_id="/system.slice/batch.service",
+    policy="scx_batch",
+    origin="automatic",
+    state="attached",
+    started_at=NOW - 12,
+    ended_at=0.0,
+    attach_ms=30.0,
+    exit_kind=0,
+    exit_code=0,
+    exit_reason="",
+    exit_message="",
+    exit_cause="",
+    error="",
+    counters={},
+)
+EJECTED = replace(
+    DEPLOYMENT, state="ejected", ended_at=NOW - 3, exit_kind=1026, error="runnable task stall"
+)
+
+
+def picture(
+    machine: Machine = MACHINE,
+    deployments: tuple[Deployment, ...] = (DEPLOYMENT,),
+    policies: tuple[Policy, ...] = (),
+) -> Picture:
+    return Picture(machine, (WORKLOAD,), policies, deployments)
+
+
+@pytest.mark.parametrize(
+    ("shown", "text"),
+    [
+        (
+            picture(),
+            "scx_batch, attached 12 s ago for batch.service (schedcp's own choice)",
+        ),
+        (
+            picture(deployments=(replace(DEPLOYMENT, origin="manual", workload="/"),)),
+            "scx_batch, attached 12 s ago for /system.slice/batch.service (a person's choice)",
+        ),
+        (
+            picture(
+                replace(IDLE, active_deployment=MACHINE.active_deployment),
+                (replace(DEPLOYMENT, state="attaching"),),
+            ),
+            "scx_batch is being attached for batch.service",
+        ),
+        (picture(IDLE, ()), "the kernel default"),
+        (picture(IDLE, (EJECTED,)), "the kernel default"),
+        (
+            picture(replace(IDLE, kernel_policy="lavd", owner="foreign")),
+            "'lavd', attached by somebody else; schedcp leaves it alone",
+        ),
+        (picture(deployments=()), "scx_batch, attached by schedcp"),
+    ],
+)
+def test_who_schedules(shown: Picture, text: str) -> None:
+    assert status.scheduler(shown, NOW) == text
+
+
+def test_why() -> None:
+    assert status.why(picture()) == "39 threads are runnable on 2 CPUs."
+    assert status.why(picture(IDLE, ())) == ""
+
+
+def test_how_the_last_one_ended() -> None:
+    assert status.ending(EJECTED, NOW) == (
+        "scx_batch for /system.slice/batch.service ejected 3 s ago: runnable task stall"
+    )
+    reverted = replace(EJECTED, state="reverted", exit_reason="unregistered from user space")
+    assert status.ending(reverted, NOW) == (
+        "scx_batch for /system.slice/batch.service reverted 3 s ago"
+    )
+
+
+def test_a_recent_ejection_needs_attention_an_old_one_does_not() -> None:
+    assert status.attention(picture(IDLE, (EJECTED,)), NOW) == [
+        "scx_batch was ejected; 'schedctl log' has the details"
+    ]
+    assert status.attention(picture(IDLE, (EJECTED,)), NOW + 2 * status.RECENT_S) == []
+
+
+def test_a_kernel_without_sched_ext_is_said_once_with_what_to_install() -> None:
+    machine = replace(IDLE, sched_ext_state="absent", unusable="this kernel has no sched_ext")
+    found = status.attention(picture(machine, ()), NOW)
+    assert len(found) == 2
+    assert "this kernel has no sched_ext" in found[0]
+    assert "trixie-backports" in found[1]

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the tests ask of the machine: schedctl, the kernel's word, workloads, broken policies."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from lab import roots
+from lab.command import Result
+from lab.machine import Machine
+from lab.place import REPO
+
+SCHED_EXT = "/sys/kernel/sched_ext"
+SCHEDULERS = "/usr/lib/schedcp/schedulers"
+ATTACH_S = 40.0  # deadlines are generous: an emulated machine on a shared host is slow
+COMPILE = (
+    "clang -g -O2 -mcpu=v3 -target bpf -D__TARGET_ARCH_x86 -DBPF_NO_KFUNC_PROTOTYPES"
+    " -I/src/schedulers/include -I/usr/include/x86_64-linux-gnu/linux/bpf"
+    " -c /src/tests/vm/policies/{name}.bpf.c -o /out/{name}.full.o"
+    " && bpftool gen object /out/{name}.bpf.o /out/{name}.full.o"
+)
+CARD = """
+name = "{name}"
+version = "1"
+title = "broken"
+summary = "Broken on purpose."
+suits = ["tests"]
+fails = ["always"]
+class = "standalone"
+min_kernel = "6.16"
+requires_kfuncs = []
+honours = []
+ignores = []
+timeout_ms = 5000
+"""
+
+
+def schedctl(machine: Machine, *words: str, user: str = "root", check: bool = True) -> Result:
+    """Run schedctl in the machine."""
+    return machine.run(["schedctl", *words], user=user, check=check, timeout_s=60)
+
+
+def asked(machine: Machine, *words: str, user: str = "root") -> Any:
+    """What schedctl prints with --json."""
+    return json.loads(schedctl(machine, *words, "--json", user=user).stdout)
+
+
+def policy(machine: Machine) -> str:
+    """The attached scheduler in the kernel's own words; empty for its default."""
+    return machine.run(f"cat {SCHED_EXT}/root/ops 2>/dev/null || true").stdout.strip()
+
+
+def deployments(machine: Machine, workload: str) -> list[dict[str, Any]]:
+    """The deployments made for a workload, oldest first."""
+    found: list[dict[str, Any]] = asked(machine, "show", workload)["deployments"]
+    return found
+
+
+def start_idle(machine: Machine, unit: str = "idle", user: str = "user") -> str:
+    """Start a service that sleeps, wait until the daemon knows it, and return its name."""
+    machine.start(["sleep", "1000"], unit=unit, user=user)
+    name = f"{unit}.service"
+    machine.wait_for(lambda: name in schedctl(machine, "list").stdout, ATTACH_S)
+    return name
+
+
+def start_batch(machine: Machine, unit: str = "batch") -> str:
+    """Start 24 processes that compute for a long time in a service of their own."""
+    job = (
+        "xz -9 --threads=1 --stdout /usr/bin/python3.13 /usr/lib/x86_64-linux-gnu/*.so* >/dev/null"
+    )
+    machine.start(f"for i in $(seq 24); do {job} & done; wait", unit=unit, user="user")
+    return f"{unit}.service"
+
+
+def await_policy(machine: Machine, name: str, timeout_s: float = ATTACH_S) -> None:
+    """Wait until the kernel says that the policy of that name is attached."""
+
+    def attached() -> bool:
+        return policy(machine) == name
+
+    machine.wait_for(attached, timeout_s)
+
+
+def await_default(machine: Machine, timeout_s: float = ATTACH_S) -> None:
+    """Wait until the kernel says that no sched_ext scheduler is attached."""
+    machine.wait_for(f"grep -qx disabled {SCHED_EXT}/state", timeout_s)
+
+
+def seconds_to_default(machine: Machine, command: str) -> float:
+    """Run a command in the machine and return how long the kernel took to its default from then."""
+    script = f"""
+    {command}
+    begin=$(date +%s%N)
+    until grep -qx disabled {SCHED_EXT}/state; do :; done
+    echo $(( $(date +%s%N) - begin ))
+    """
+    return int(machine.run(script, timeout_s=60).stdout) / 1e9
+
+
+def install_policy(machine: Machine, name: str) -> None:
+    """Compile a broken policy and install it as if the package had brought it."""
+    with tempfile.TemporaryDirectory() as place:
+        out = Path(place)
+        done = roots.run_in_root(
+            ["sh", "-c", COMPILE.format(name=name)],
+            binds={REPO: "/src", out: "/out"},
+            capture=True,
+        )
+        assert done.returncode == 0, done.stderr
+        folder = f"{SCHEDULERS}/{name}"
+        machine.run(["mkdir", "-p", folder])
+        machine.copy_in(out / f"{name}.bpf.o", f"{folder}/{name}.bpf.o")
+        (out / "card").write_text(CARD.format(name=name))
+        machine.copy_in(out / "card", f"{folder}/{name}.toml")
+    machine.run(f"cd {SCHEDULERS} && sha256sum */* >SHA256SUMS")
+    machine.run(["systemctl", "start", "schedcp-verify"])
+    machine.wait_for(lambda: name in schedctl(machine, "policies").stdout, ATTACH_S)

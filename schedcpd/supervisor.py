@@ -144,6 +144,11 @@ class Supervisor:
         """Why nothing can be attached here, or an empty string."""
         return self._stages.unusable()
 
+    def last_exit(self) -> Deployment | None:
+        """The deployment that ended last."""
+        ended = [one for one in self.deployments.values() if one.ended_at]
+        return max(ended, key=lambda one: one.ended_at, default=None)
+
     def exit_cause(self, record: ExitRecord) -> ExitCause:
         """What the exit of a policy means."""
         return self._stages.exit_cause(record)

@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         json=getattr(parsed, "json", False),
     )
     try:
-        code = run(context, parsed)
+        code = asyncio.run(run(context, parsed))
         sys.stdout.flush()
     except BrokenPipeError:
         # Whoever read our output has seen enough. Python flushes once more at exit.
@@ -44,16 +44,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
-def run(context: Context, parsed: Namespace) -> ExitCode:
+async def run(context: Context, parsed: Namespace) -> ExitCode:
     """Run one command; an error becomes a sentence on the error stream."""
     module, _, name = parsed.function.partition(":")
     action: Action = getattr(importlib.import_module(f"schedctl.actions.{module}"), name)
-
-    async def act() -> ExitCode:
-        return await action(context, parsed)
-
     try:
-        return asyncio.run(act())
+        return await action(context, parsed)
     except ClientError as error:
         context.errors.line(f"schedctl: {visible(error.sentence)}")
         return error.code

@@ -96,9 +96,14 @@ class Daemon:
         )
 
     async def deployment(self, path: str) -> Deployment:
-        """The deployment at ``path``."""
+        """The deployment at ``path``; raises ObjectGoneError."""
         properties = await self._read(path, PROPERTIES, "GetAll", "s", names.DEPLOYMENT)
         return from_properties(Deployment, plain(properties))
+
+    async def workload(self, path: str) -> Workload:
+        """The workload at ``path``; raises ObjectGoneError."""
+        properties = await self._read(path, PROPERTIES, "GetAll", "s", names.WORKLOAD)
+        return from_properties(Workload, plain(properties))
 
     async def events(self, count: int) -> tuple[Event, ...]:
         """The newest events, oldest first."""

@@ -30,7 +30,7 @@ _CODES = {
 }
 
 _HINTS = {
-    "NotAuthorized": "an administrator can do it with: sudo schedctl …",
+    "NotAuthorized": "an administrator can do it with sudo",
     "NoSchedExt": f"{KERNELS}; 'schedctl doctor' checks this machine",
     "TokenRefused": "have it verified again with: sudo systemctl start schedcp-verify",
     "LimitsSet": "'schedctl policies' shows what each policy honours",
@@ -51,9 +51,13 @@ class ClientError(Exception):
         super().__init__(sentence)
 
 
+class ObjectGoneError(ClientError):
+    """The object asked for is not on the bus, or not any more."""
+
+
 def not_running() -> ClientError:
     """The daemon is not on the bus."""
-    return ClientError(f"the daemon schedcpd is not running; {START_IT}", ExitCode.NOT_RUNNING)
+    return ClientError(f"schedcpd is not running; {START_IT}", ExitCode.NOT_RUNNING)
 
 
 def from_dbus(name: str, message: str) -> ClientError:
@@ -77,7 +81,9 @@ def from_dbus(name: str, message: str) -> ClientError:
                 "/usr/share/dbus-1/system.d/org.schedcp.Daemon1.conf installed?",
                 ExitCode.NOT_AUTHORISED,
             )
-        case "UnknownMethod" | "UnknownObject" | "UnknownInterface" | "UnknownProperty":
+        case "UnknownObject":
+            return ObjectGoneError(f"it has just ended ({message})")
+        case "UnknownMethod" | "UnknownInterface" | "UnknownProperty":
             return ClientError(
                 f"schedcpd does not know that ({message}); after an upgrade: "
                 "sudo systemctl restart schedcpd"

@@ -38,6 +38,8 @@ class Machine:
     unusable: str
     enable_seq: int
     active_deployment: str
+    last_deployment: str
+    workloads: Mapping[str, int]
     cpus: int
 
 

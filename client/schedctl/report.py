@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 import textwrap
 import time
 import unicodedata
@@ -16,7 +17,9 @@ Row = TypeVar("Row")
 NARROWEST = 8  # a column is not shortened below this
 LABEL_WIDTH = 11
 
-_COLOURS = {"good": "32", "bad": "31", "warn": "33", "bold": "1", "dim": "2"}
+_COMMAND = re.compile(r"\bsudo [^;)]*")  # to be copied from one line
+
+_COLOURS = {"good": "32", "bad": "31", "warn": "33", "bold": "1"}
 _WORD_COLOURS = {
     "managed": "good",
     "attached": "good",
@@ -108,7 +111,9 @@ class Report:
         if self._width is None:
             return [text]
         width = max(self._width - indent, 20)
-        return textwrap.wrap(text, width, break_on_hyphens=False) or [""]
+        joined = _COMMAND.sub(lambda match: match[0].replace(" ", "\0"), text)
+        lines = textwrap.wrap(joined, width, break_on_hyphens=False) or [""]
+        return [line.replace("\0", " ") for line in lines]
 
     def _shrink(self, widths: list[int], columns: Sequence[Column[Any]]) -> None:
         if self._width is None:

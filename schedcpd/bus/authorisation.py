@@ -120,5 +120,5 @@ def refusal(challenge: bool, caller: Caller) -> str:
     if not challenge:
         return "polkit does not allow it to this user"
     if caller.interactive:
-        return "the password dialogue was dismissed, or no agent is there to show one; try sudo"
+        return "the password dialogue was dismissed, or no agent is there to show one"
     return "it takes an administrator's password, and the caller did not let polkit ask for one"

@@ -10,11 +10,13 @@ dbus-next 0.2.3 is not developed any more, so these are mended here, in one plac
 - a handler does not learn who called;
 - it unpacks a message of any size element by element, in the event loop of a real-time process, and
   remembers every signature it ever saw;
+- it takes a full socket for the end of the connection, as after some 200 signals in a row;
 - it never closes its socket, not even one that it could not connect.
 """
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -71,6 +73,7 @@ class Connection(MessageBus):
 
     def __init__(self, bus_address: str | None = None) -> None:
         super().__init__(bus_address, BusType.SYSTEM)  # type: ignore[arg-type]
+        self._writer.sock = PatientSocket(self._sock)
         self._vanishing: dict[str, set[asyncio.Future[None]]] = {}
         self.add_message_handler(self._look_at)
 
@@ -233,6 +236,20 @@ class Reply:
             self.send_error(error)
             return True
         return False
+
+
+class PatientSocket:
+    """A socket for the writer, which waits until it can write again after a short write."""
+
+    def __init__(self, socket: socket.socket) -> None:
+        self._socket = socket
+
+    def send(self, data: memoryview) -> int:
+        """Send what there is room for now; returns its length, possibly 0."""
+        try:
+            return self._socket.send(data)
+        except BlockingIOError:
+            return 0
 
 
 class BoundedUnmarshaller(Unmarshaller):

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 from dbus_next.signature import Variant
@@ -173,6 +175,11 @@ def owner(kernel: KernelState, active: Deployment | None) -> str:
     return "schedcp" if active is not None and active.policy == kernel.policy else "foreign"
 
 
-def active_path(active: Deployment | None) -> str:
-    """The path of the deployment that is attached, or ``/``."""
-    return names.deployment_path(active.id) if active else names.NO_OBJECT
+def deployment_path(deployment: Deployment | None) -> str:
+    """The path of a deployment, or ``/`` for none."""
+    return names.deployment_path(deployment.id) if deployment else names.NO_OBJECT
+
+
+def state_counts(records: Iterable[WorkloadRecord]) -> dict[str, int]:
+    """How many workloads are in each state; a state without any is left out."""
+    return dict(Counter(str(record.state) for record in records))

@@ -60,6 +60,9 @@ class Core(Protocol):
     def unusable(self) -> str:
         """Why nothing can be attached here, or an empty string."""
 
+    def last_exit(self) -> Deployment | None:
+        """The deployment that ended last."""
+
     def exit_cause(self, record: ExitRecord) -> ExitCause:
         """What the exit of a policy means."""
 

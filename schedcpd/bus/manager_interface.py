@@ -8,7 +8,14 @@ from typing import Any
 
 from schedcpd.bus import names
 from schedcpd.bus.authorisation import Action, Authority
-from schedcpd.bus.conversion import active_path, event_line, number, owner, text
+from schedcpd.bus.conversion import (
+    deployment_path,
+    event_line,
+    number,
+    owner,
+    state_counts,
+    text,
+)
 from schedcpd.bus.core import Core
 from schedcpd.bus.members import ValuesInterface, method, shown, signal
 from schedcpd.bus.signatures import Count, Line, Lines, ObjectPath, Text
@@ -16,6 +23,7 @@ from schedcpd.errors import NoSuchPolicy, NoSuchWorkload
 from schedcpd.model import Event
 
 MOST_EVENTS = 1000
+UNTOLD = {"Workloads"}  # changes with every workload, which is told of itself
 
 
 class ManagerInterface(ValuesInterface):
@@ -36,7 +44,9 @@ class ManagerInterface(ValuesInterface):
             "Owner": lambda: owner(core.kernel(), core.active),
             "Unusable": lambda: text(core.unusable()),
             "EnableSeq": lambda: number("t", core.kernel().enable_seq),
-            "ActiveDeployment": lambda: active_path(core.active),
+            "ActiveDeployment": lambda: deployment_path(core.active),
+            "LastDeployment": lambda: deployment_path(core.last_exit()),
+            "Workloads": lambda: state_counts(core.workloads.values()),
             "Cpus": lambda: number("u", os.cpu_count() or 1),
         }
         super().__init__(names.MANAGER, names.ROOT_PATH, self._now())
@@ -50,7 +60,7 @@ class ManagerInterface(ValuesInterface):
         self.update(self._now())
 
     def _now(self) -> dict[str, Any]:
-        return {name: read() for name, read in self._readers.items()}
+        return {name: read() for name, read in self._readers.items() if name not in UNTOLD}
 
     Version = shown("Version", "s")
     KernelRelease = shown("KernelRelease", "s")
@@ -61,6 +71,8 @@ class ManagerInterface(ValuesInterface):
     Unusable = shown("Unusable", "s")
     EnableSeq = shown("EnableSeq", "t")
     ActiveDeployment = shown("ActiveDeployment", "o")
+    LastDeployment = shown("LastDeployment", "o")
+    Workloads = shown("Workloads", "a{su}")
     Cpus = shown("Cpus", "u")
 
     @method("Apply", action=Action.APPLY)

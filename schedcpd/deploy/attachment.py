@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import struct
 import time
 from collections.abc import Callable, Mapping
@@ -22,7 +23,9 @@ COUNTER_FORMATS = {4: "<I", 8: "<Q"}
 POLL_S = 0.005
 # A policy that leaves takes 30 to 90 ms, under emulation and load.
 LEAVE_S = 2.0
-LOG_LINES = 40
+LOG_LINES = 80
+REASON_LIMIT = 500
+NOT_PERMITTED = "not permitted: the loader needs CAP_BPF and CAP_PERFMON"
 NOISE = ("processed ", "max_states_per_insn", "verification time", "stack depth", "mark_precise")
 
 
@@ -79,8 +82,9 @@ class Attachment:
         try:
             self._bpf.load()
         except LibbpfError as exc:
-            log = tail(self._bpf.kernel_log) or tail("\n".join(libbpf.lines))
-            raise AttachFailed("load", last_words(log) or str(exc), exc.code, log) from exc
+            said = "\n".join(libbpf.lines)
+            log = tail(self._bpf.kernel_log) or said
+            raise AttachFailed("load", load_reason(exc, log, said), exc.code, log) from exc
         self.load_ms = (self._clock.now() - started) * 1000
 
     def _prepare(self, parameters: Mapping[str, int]) -> int:
@@ -164,6 +168,15 @@ def _text(raw: bytes) -> str:
     return raw.partition(b"\0")[0].decode("utf-8", "replace")
 
 
+def load_reason(exc: LibbpfError, log: str, said: str) -> str:
+    """Why the kernel did not load it: the verifier's last words, or what libbpf said first."""
+    if exc.code == errno.EPERM:
+        return NOT_PERMITTED
+    if log != said:
+        return last_words(log)
+    return said.partition("\n")[0] or str(exc)
+
+
 def attach_reason(code: int) -> str:
     """What an errno of the attach call means (the kernel's own words go to its log only)."""
     match code:
@@ -172,7 +185,7 @@ def attach_reason(code: int) -> str:
         case errno.E2BIG:
             return "its timeout is longer than the kernel allows"
         case errno.EPERM | errno.EACCES:
-            return "not permitted: the loader needs CAP_BPF and CAP_PERFMON"
+            return NOT_PERMITTED
         case errno.EINVAL:
             return "the kernel found its ops invalid; 'journalctl -k -g sched_ext' may say why"
     return f"the kernel said {errno.errorcode.get(code, code)}"
@@ -185,7 +198,14 @@ def tail(log: str) -> str:
 
 
 def last_words(log: str) -> str:
-    """The line of a verifier's log that says why it refused."""
+    """The line of a verifier's log that says why it refused.
+
+    Since Linux 7.3 it may end with a diagnosis, in which the reason has a paragraph of its own.
+    """
     lines = [line.strip() for line in log.splitlines()]
+    if "Reason:" in lines:
+        after = lines[lines.index("Reason:") + 1 :]
+        paragraph = itertools.takewhile(lambda line: line and not line.endswith(":"), after)
+        return " ".join(paragraph)[:REASON_LIMIT]
     telling = [line for line in lines if line and not line.startswith(NOISE)]
-    return telling[-1][:500] if telling else ""
+    return telling[-1][:REASON_LIMIT] if telling else ""

@@ -143,10 +143,14 @@ def missing(request: Request, path: Path) -> str:
     return "it has no token; start schedcp-verify.service"
 
 
-def wait_free(root: Path) -> None:
-    """Return when no scheduler is attached; ForeignScheduler, or NoSchedExt."""
+def check_usable(root: Path) -> None:
+    """Raise NoSchedExt when nothing could be attached here, whatever its token says."""
     if reason := sched_ext.unusable_reason(root):
         raise NoSchedExt(reason)
+
+
+def wait_free(root: Path) -> None:
+    """Return when no scheduler is attached; ForeignScheduler when that takes too long."""
     deadline = time.monotonic() + WAIT_FREE_S
     while (state := sched_ext.read_state(root)).state != "disabled":
         if state.state == "enabled" or time.monotonic() > deadline:
@@ -157,6 +161,8 @@ def wait_free(root: Path) -> None:
 def attach(request: Request, channel: Channel) -> Attachment | None:
     """Do what the request asks; None when nothing is attached, and the daemon knows why."""
     try:
+        if not request.check_only:
+            check_usable(request.sched_ext)
         data, card, signed = admit(request)
         if request.check_only:
             channel.say(EventName.ADMISSIBLE, token=signed.validity)
@@ -253,4 +259,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    # Everything is said and let go of: taking the interpreter down would only keep people waiting.
+    os._exit(main())

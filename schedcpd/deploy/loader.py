@@ -39,7 +39,7 @@ class LoaderSettings:
     argv: tuple[str, ...] = CHILD_ARGV
     sched_ext: Path = ROOT
     attach_timeout_s: float = 60.0
-    status_timeout_s: float = 2.0
+    status_timeout_s: float = 5.0
     detach_timeout_s: float = 2.0
 
 
@@ -93,15 +93,17 @@ class Loader:
                 return self._final()
             self._answer = asyncio.get_running_loop().create_future()
             self._send(Command.STATUS)
-            try:
-                async with asyncio.timeout(self._settings.status_timeout_s):
-                    await asyncio.wait(
-                        (self._answer, self._listener), return_when=asyncio.FIRST_COMPLETED
-                    )
-            except TimeoutError as exc:
+            await asyncio.wait(
+                (self._answer, self._listener),
+                timeout=self._settings.status_timeout_s,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            if self._answer.done():
+                return self._answer.result()
+            if not self._listener.done():
                 await _kill(self._process)
-                raise LoaderLost(self._policy, "it stopped answering and was killed") from exc
-            return self._answer.result() if self._answer.done() else self._final()
+                raise LoaderLost(self._policy, "it stopped answering and was killed")
+            return self._final()
 
     def _final(self) -> LoaderStatus:
         if self._last.exit is None:
@@ -128,10 +130,13 @@ class Loader:
         try:
             while (fields := await _next_event(self._process)) is not None:
                 self._take(fields)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._settings.detach_timeout_s):
+                    await self._process.wait()
         except BadField:
             # Whatever it is, it is not our child any more: the policy leaves with it.
-            await _kill(self._process)
-        await self._process.wait()
+            pass
+        await _kill(self._process)
         return self._last
 
     def _take(self, fields: Fields) -> None:

@@ -13,7 +13,7 @@ from ctypes import c_bool, c_char_p, c_int, c_size_t, c_uint32, c_void_p
 
 MINIMUM = (1, 4)  # the first that gives access to a struct_ops map before it is loaded
 MAP_TYPE_STRUCT_OPS = 26
-PRINT_INFO = 1
+PRINT_WARN = 0
 PRINT_LINES = 200
 PRINT_LINE_BYTES = 4096
 # The kernel keeps the end of a log that is longer; pages that it does not write cost nothing.
@@ -89,7 +89,7 @@ class Libbpf:
         self.lib.libbpf_set_print(self._print)
 
     def _on_print(self, level: int, template: bytes, arguments: int) -> int:
-        if level <= PRINT_INFO and len(self.lines) < PRINT_LINES:
+        if level == PRINT_WARN and len(self.lines) < PRINT_LINES:
             line = ctypes.create_string_buffer(PRINT_LINE_BYTES)
             self._vsnprintf(line, PRINT_LINE_BYTES, template, arguments)
             self.lines.append(line.value.decode("utf-8", "replace").rstrip())

@@ -9,8 +9,13 @@ from schedcpd.model import ExitCause, ExitKind, ExitRecord, KernelState
 
 ROOT = Path("/sys/kernel/sched_ext")
 
-# Since Linux 7.2 a parent scheduler that leaves takes its sub-schedulers along with this kind.
-KIND_PARENT = 68
+KIND_PARENT = 68  # since Linux 7.2: the parent scheduler left, and its sub-schedulers with it
+CAUSES = {
+    ExitKind.UNREG: ExitCause.REVERTED,
+    KIND_PARENT: ExitCause.REVERTED,
+    ExitKind.UNREG_BPF: ExitCause.POLICY,
+    ExitKind.SYSRQ: ExitCause.OPERATOR,
+}
 
 # enum scx_exit_code: the reason is in bits 32 to 47, the action asked of user space above it.
 REASON_SHIFT = 32
@@ -52,16 +57,9 @@ def _number(text: str) -> int:
 
 def exit_cause(record: ExitRecord) -> ExitCause:
     """What an exit means to us; kinds that are not known here count as faults."""
-    match record.kind:
-        case ExitKind.UNREG | 68:  # KIND_PARENT
-            return ExitCause.REVERTED
-        case ExitKind.UNREG_BPF:
-            return ExitCause.POLICY
-        case ExitKind.UNREG_KERN if _asks_for_restart(record.code):
-            return ExitCause.HOTPLUG
-        case ExitKind.SYSRQ:
-            return ExitCause.OPERATOR
-    return ExitCause.FAULT
+    if record.kind == ExitKind.UNREG_KERN and _asks_for_restart(record.code):
+        return ExitCause.HOTPLUG
+    return CAUSES.get(record.kind, ExitCause.FAULT)
 
 
 def _asks_for_restart(code: int) -> bool:

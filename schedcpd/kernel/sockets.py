@@ -35,7 +35,7 @@ def listeners() -> Counter[int]:
     try:
         for family in (socket.AF_INET, socket.AF_INET6):
             found.update(_dump(family))
-    except OSError:  # no inet_diag module, or netlink is not allowed to us
+    except (OSError, KernelText):  # no inet_diag module, or netlink is not allowed to us
         return Counter()
     return found
 

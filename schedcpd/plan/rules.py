@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 from schedcpd.config import Thresholds
 from schedcpd.model import Card, Objective, Plan, WorkloadProfile
@@ -16,6 +17,13 @@ from schedcpd.model import Card, Objective, Plan, WorkloadProfile
 BATCH_POLICY = "scx_batch"
 _THROTTLED_SHARE = 0.2  # of the window; cpu.max then decides how fast the workload is
 _POOL_MARGIN = 2  # threads that a pool of one a CPU has beside: a main thread, a timer
+# Programs that serve clients with many processes, and often on sockets that cannot be seen from
+# outside (not TCP, or in a container). Just started and under load they look like a batch.
+SERVERS = (
+    "php-fpm*", "apache2*", "httpd*", "nginx*", "lighttpd*", "postgres*", "mysqld*", "mariadbd*",
+    "gunicorn*", "uwsgi*", "unicorn*", "puma*", "passenger*", "celery*", "haproxy*", "varnishd*",
+    "squid*", "exim4*", "smtpd*", "dovecot*", "imap*", "spamd*", "named*", "smbd*", "nfsd*",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +118,9 @@ def _few_workers(case: Case) -> str:
 
 
 def _serves(case: Case) -> str:
+    program = case.profile.worker_program
+    if any(fnmatchcase(program, server) for server in SERVERS):
+        return f"{program} serves clients: latency counts"
     number = case.profile.listeners
     if not number:
         return ""

@@ -18,7 +18,7 @@ from schedcpd.model import Program, Workload, WorkloadProfile
 from schedcpd.profile.tasks import FULL_LOOK_TASKS, QUICK_LOOK_TASKS, Census
 
 WINDOW_S = 0.3
-_QUICK_LOOKS = 3  # then one full look, at the end
+_QUICK_LOOKS = 2  # then one full look, at the end
 _PROGRAMS_SHOWN = 8
 _ARGUMENTS_SHOWN = 3
 _CGROUPS_SEARCHED = 200

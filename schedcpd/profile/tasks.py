@@ -17,7 +17,7 @@ from schedcpd.errors import KernelText
 from schedcpd.kernel import cgroupfs, procfs
 
 FULL_LOOK_TASKS = 500  # bounds the look that learns names and ages
-QUICK_LOOK_TASKS = 48  # enough for a mean, and cheap
+QUICK_LOOK_TASKS = 32  # enough for a mean, and cheap
 _TASKS_BETWEEN_YIELDS = 64
 
 
@@ -26,7 +26,7 @@ class Seen:
     """One process over all looks; ``runnable`` counts those that found a runnable thread."""
 
     stat: procfs.TaskStat
-    looks: int = 0
+    looks: int = 0  # only those that covered its threads
     runnable: int = 0
     last_look: int = 0
 
@@ -104,13 +104,10 @@ class Census:
             look.covered_threads += total
             look.runnable += runnable * total / len(threads)
             look.busy += runnable > 0
-        self._remember(stat, runnable > 0)
-
-    def _remember(self, stat: procfs.TaskStat, runnable: bool) -> None:
         entry = self.seen.setdefault((stat.pid, stat.started_ticks), Seen(stat))
         entry.stat = stat  # a fork becomes another program by exec
-        entry.looks += 1
-        entry.runnable += runnable
+        entry.looks += bool(threads)
+        entry.runnable += runnable > 0
         entry.last_look = len(self.looks)
 
     # What all looks together say

@@ -16,11 +16,11 @@ SIZE_LIMIT = 64 * 1024
 COUNT_LIMIT = 64
 # The kernel takes a struct_ops map name of 15 characters; "scx_" is how its tools tell ours.
 POLICY_NAME = re.compile(r"scx_[a-z0-9_]{1,11}")
+CLASS = re.compile(r"[a-z][a-z-]{0,31}")
 IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 KERNEL_VERSION = re.compile(r"\d{1,3}\.\d{1,3}")
 # The kernel refuses a longer timeout of its watchdog.
 TIMEOUT_MAX_MS = 30_000
-CLASSES = ("host", "standalone")
 ROLES = ("target-id", "target-level")
 TYPE_RANGES = {
     "u32": (0, 2**32 - 1),
@@ -49,7 +49,7 @@ def parse_card(data: bytes, path: str) -> Card:
 
 def _card(fields: Fields) -> Card:
     fields.only(*FIELDS)
-    _choice(fields, "class", CLASSES)
+    _matching(fields, "class", CLASS)
     return Card(
         name=_matching(fields, "name", POLICY_NAME),
         version=_line(fields, "version", 32),

@@ -17,6 +17,7 @@ from schedcpd.signals import Signal
 
 SHARE = 0.1
 WINDOW_US = 1_000_000
+MIN_BETWEEN_S = 0.01  # two questions at once are no reason to divide by nothing
 WORTH_A_LOOK = 0.05  # share of the time in which a workload's tasks wait
 
 
@@ -26,16 +27,21 @@ class PressureWatcher:
     Without CAP_SYS_RESOURCE the kernel takes only a window of two seconds.
     """
 
-    def __init__(self, path: Path = Path("/proc/pressure/cpu")) -> None:
+    def __init__(
+        self,
+        path: Path = Path("/proc/pressure/cpu"),
+        trigger: Callable[[Path, float, int], int] = open_trigger,
+    ) -> None:
         self.pressed: Signal[None] = Signal()
         self._path = path
+        self._open = trigger
         self._trigger = -1
         self._poll: select.epoll | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def start(self) -> None:
         """Begin to watch, in the running event loop; raises NoPressure where PSI is off."""
-        self._trigger = open_trigger(self._path, SHARE, WINDOW_US)
+        self._trigger = self._open(self._path, SHARE, WINDOW_US)
         # asyncio asks only for POLLIN, the trigger answers only to POLLPRI: an epoll in between
         # becomes readable, and that is what asyncio sees.
         self._poll = select.epoll()
@@ -87,9 +93,12 @@ class PressureRanking:
         return tuple(workload for _, _, workload in sorted(shares, key=lambda one: one[:2]))
 
     def _share(self, identifier: str, now: float, waited_us: int, recent: float) -> float:
-        then, before_us = self._last.get(identifier, (now, waited_us))
-        # Without an earlier reading the kernel's own average has to do, though it lags.
-        return recent if now <= then else max(0.0, (waited_us - before_us) / 1e6 / (now - then))
+        if identifier in self._last:
+            then, before_us = self._last[identifier]
+            return max(0.0, (waited_us - before_us) / 1e6 / max(now - then, MIN_BETWEEN_S))
+        # Never read before: the kernel's average lags by two seconds, which a new workload has not
+        # lived for; what it waited since it began tells sooner, and is at worst one look too many.
+        return max(recent, min(1.0, waited_us / 1e6))
 
     def _waited(self, workload: Workload) -> tuple[int, float] | None:
         """Microseconds waited since the cgroup was made, and the share of the last ten seconds."""

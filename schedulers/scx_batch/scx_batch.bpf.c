@@ -8,9 +8,11 @@
  * it gives way to their wake-ups.  Inside it the oldest process has the CPUs it
  * can use, then the next oldest, and so on.  Threads of a process take turns.
  *
- * The kernel ejects a policy that leaves a runnable task waiting for timeout_ms,
- * so every waiting task gets a sip of sip_ns once per sip_interval_ns.  Time is
- * cut into epochs of that length, and the queue is in order of
+ * Nobody may wait for long, though: a waiting task may hold a kernel lock that
+ * others need, and after timeout_ms the kernel ejects the policy.  So every
+ * waiting task gets a sip of sip_ns once per epoch.  An epoch is as long as it
+ * takes for sips to use sip_percent of the CPUs, within limits.  The queue is in
+ * order of
  *
  *	(epoch after the one it was queued in) << BATCH_ORDER_BITS | age of process
  *
@@ -24,10 +26,11 @@
  * one is much longer and started early: compression, encoding, test shards.
  *
  * Does not suit: jobs that wait for each other by spinning; a batch whose results
- * are wanted at an even pace; a long job that is started last; more than some
- * 2000 waiting tasks per CPU (sips take all the time there is).  Hosts that use
- * cpu.weight, cpu.max or cpu.idle, and large machines, as for scx_fair.  Tasks of
- * the batch that are pinned to one CPU count as the others.
+ * are wanted at an even pace; a long job that is started last; jobs that share
+ * kernel locks with the rest of the system (it may wait for a sip, a second or
+ * more); more than some 2000 waiting tasks per CPU (sips take all the time there
+ * is).  Hosts that use cpu.weight, cpu.max or cpu.idle, and large machines, as for
+ * scx_fair.  Tasks of the batch that are pinned to one CPU count as the others.
  *
  * kfuncs: those of scx_fair.  Kernel 6.16 or later.
  */
@@ -43,17 +46,23 @@ const volatile u32 batch_level = 0;
 const volatile u64 batch_weight = 1024;
 /* Run of the oldest tasks while nobody but the batch wants the CPU, in ns. */
 const volatile u64 batch_slice_ns = 20000000;
-/* Every waiting task of the batch runs once in this time, in ns ... */
-const volatile u64 sip_interval_ns = 10000000000;
-/* ... for this long, in ns.  Enforced at ticks, see slice_ns. */
+/* A waiting task of the batch runs for this long once per epoch, in ns.  See slice_ns. */
 const volatile u64 sip_ns = 3000000;
+/* An epoch is as long as it takes for this to use so many per cent of the CPUs ... */
+const volatile u32 sip_percent = 5;
+/* ... but not shorter and not longer than this, in ns. */
+const volatile u64 epoch_min_ns = 1000000000;
+const volatile u64 epoch_max_ns = 10000000000;
+/* Who is due for longer than one or two of these runs whatever the weights, in ns. */
+const volatile u64 late_ns = 6000000000;
 
 u64 nr_batch_enqueued; /* tasks of the batch put in its queue */
 u64 nr_batch_runs;     /* ... taken from it, other than for a sip */
 u64 nr_batch_kept;     /* ... that got another slice */
 u64 nr_batch_preempt;  /* ... cut short for an older one */
 u64 nr_sips;	       /* ... taken because they were due */
-u64 nr_forced;	       /* picks of the batch out of turn: a task was an epoch late */
+u64 nr_epochs;	       /* rounds of such runs */
+u64 nr_forced;	       /* picks of the batch out of turn: a task was late */
 
 enum batch_const {
 	BATCH_DSQ = 0x5e0000,
@@ -62,13 +71,19 @@ enum batch_const {
 };
 
 static u64 batch_vtime;
+/* Epochs are shifted by BATCH_ORDER_BITS. */
+static u64 epoch;
+static u64 epoch_at;   /* when it began */
+static u64 late_epoch; /* who was due in this one is late */
+static u64 late_next;  /* the next late_epoch, late_ns after ... */
+static u64 late_at;    /* ... this time */
 
 /* What dispatch has to choose from. */
 struct batch_head {
 	u64 key;
 	bool found;
 	bool due;  /* its epoch has begun */
-	bool late; /* its epoch is over */
+	bool late; /* ... long ago */
 };
 
 static __always_inline u64 batch_cpus(void)
@@ -101,9 +116,29 @@ static __always_inline u64 batch_order(struct task_struct *p)
 	return (start >> BATCH_ORDER_SHIFT) & ((1ULL << BATCH_ORDER_BITS) - 1);
 }
 
-static __always_inline u64 batch_epoch(void)
+static u64 batch_epoch_ns(void)
 {
-	return sx_now() / (sip_interval_ns ?: 1) << BATCH_ORDER_BITS;
+	u64 sips_ns = scx_bpf_dsq_nr_queued(BATCH_DSQ) * sip_ns / batch_cpus();
+	u64 ns = sips_ns * 100 / (sip_percent ?: 1);
+
+	return ns < epoch_min_ns ? epoch_min_ns : ns > epoch_max_ns ? epoch_max_ns : ns;
+}
+
+/* Begin the next epoch if it is time; one CPU does. */
+static void batch_advance_epoch(void)
+{
+	u64 now = sx_now(), since = epoch_at;
+
+	if ((s64)(now - since) < (s64)batch_epoch_ns() ||
+	    __sync_val_compare_and_swap(&epoch_at, since, now) != since)
+		return;
+	__sync_fetch_and_add(&epoch, 1ULL << BATCH_ORDER_BITS);
+	SX_COUNT(nr_epochs);
+	if ((s64)(now - late_at) < (s64)late_ns)
+		return;
+	late_at = now;
+	late_epoch = late_next;
+	late_next = epoch;
 }
 
 /* Set the class of @p.  Leaving the batch means to start afresh among the others. */
@@ -157,7 +192,7 @@ static void batch_preempt_youngest(struct task_struct *p, s32 cpu, u64 order)
 
 static void batch_enqueue_task(struct task_struct *p, struct fair_task *t, u64 enq_flags)
 {
-	u64 key = batch_epoch() + (1ULL << BATCH_ORDER_BITS) + t->order;
+	u64 key = epoch + (1ULL << BATCH_ORDER_BITS) + t->order;
 
 	SX_COUNT(nr_batch_enqueued);
 	t->on_line = 0;
@@ -168,12 +203,15 @@ static void batch_enqueue_task(struct task_struct *p, struct fair_task *t, u64 e
 
 static void batch_find(s32 cpu, struct batch_head *head)
 {
-	u64 epoch = batch_epoch(), of;
+	u64 of;
 
 	head->found = fair_peek(BATCH_DSQ, cpu, &head->key);
+	if (!head->found)
+		return;
+	batch_advance_epoch();
 	of = head->key >> BATCH_ORDER_BITS << BATCH_ORDER_BITS;
-	head->due = head->found && !before(epoch, of);
-	head->late = head->found && before(of, epoch);
+	head->due = !before(epoch, of);
+	head->late = !before(late_epoch, of);
 }
 
 /* Whether the batch, which has something to run, goes before the fair class. */
@@ -184,7 +222,7 @@ static bool batch_goes_first(struct fair_cpu *c, struct batch_head *batch, bool 
 		c->forced = 0;
 		return true;
 	}
-	/* An epoch late: take every other turn, whatever the weights say. */
+	/* Late: take every other turn, whatever the weights say. */
 	c->forced = batch->late && !c->forced;
 	if (c->forced)
 		SX_COUNT(nr_forced);
@@ -409,6 +447,7 @@ s32 SX_OPS_SLEEPABLE(batch_init)
 
 	if (err)
 		return err;
+	epoch = 1ULL << BATCH_ORDER_BITS;
 	if (batch_cgid)
 		load_extra = batch_weight * batch_cpus();
 	return scx_bpf_create_dsq(BATCH_DSQ, -1);

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import io
 import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,11 @@ from dbus_next.message import Message
 
 from schedcpd.bus import names
 from schedcpd.bus.connection import Connection, result_of
+from schedctl.__main__ import run
+from schedctl.context import Context
 from schedctl.daemon import plain
+from schedctl.parser.build import build
+from schedctl.report import Report
 
 PATIENCE_S = 20.0
 REPOSITORY = Path(__file__).parents[2]
@@ -125,7 +131,25 @@ def environment(address: str) -> dict[str, str]:
 
 
 async def schedctl(address: str, *arguments: str) -> Ran:
-    """Run schedctl to its end."""
+    """Run a command of schedctl in this process, as in a terminal of 80 columns without colour."""
+    out, err = io.StringIO(), io.StringIO()
+    context = Context(
+        report=Report(out, 80, colour=False),
+        errors=Report(err, None, colour=False),
+        bus_address=address,
+    )
+    try:
+        with contextlib.redirect_stderr(err):
+            parsed = build().parse_args(arguments)
+    except SystemExit as leave:
+        return Ran(int(leave.code or 0), out.getvalue(), err.getvalue())
+    context = replace(context, json=getattr(parsed, "json", False))
+    code = await asyncio.wait_for(run(context, parsed), PATIENCE_S)
+    return Ran(code, out.getvalue(), err.getvalue())
+
+
+async def schedctl_process(address: str, *arguments: str) -> Ran:
+    """Run schedctl as a process, to its end."""
     process = await asyncio.create_subprocess_exec(
         *command(*arguments),
         env=environment(address),

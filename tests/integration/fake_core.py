@@ -58,6 +58,10 @@ class FakeCore:
     def unusable(self) -> str:
         return self.reason
 
+    def last_exit(self) -> Deployment | None:
+        ended = [one for one in self.deployments.values() if one.ended_at]
+        return max(ended, key=lambda one: one.ended_at, default=None)
+
     def exit_cause(self, record: ExitRecord) -> ExitCause:
         return exit_cause(record)
 

@@ -40,6 +40,8 @@ async def test_shows_the_machine(caller: Client) -> None:
         "Unusable": "",
         "EnableSeq": 3,
         "ActiveDeployment": DEPLOYMENT,
+        "LastDeployment": "/",
+        "Workloads": {"managed": 2},
         "Cpus": os.cpu_count(),
     }
 
@@ -205,6 +207,7 @@ async def test_tells_of_an_ejection(core: FakeCore, caller: Client) -> None:
         "KernelPolicy": "",
         "Owner": "kernel-default",
         "ActiveDeployment": "/",
+        "LastDeployment": DEPLOYMENT,
     }
     assert changes[names.DEPLOYMENT] == {
         "State": "ejected",
@@ -270,3 +273,11 @@ async def test_a_policy_with_an_impossible_name_is_left_out(core: FakeCore, call
     assert set(await caller.everything(f"{names.ROOT_PATH}/policy")) == {
         names.policy_path("scx_batch")
     }
+
+
+async def test_a_burst_of_news_does_not_cost_the_connection(core: FakeCore, caller: Client) -> None:
+    await caller.listen()
+    for number in range(2000):
+        core.log("workload", "", f"{number} " + "x" * 500)
+    messages = [body[3] for _, member, body in await caller.heard() if member == "EventLogged"]
+    assert messages == [f"{number} " + "x" * 500 for number in range(2000)]

@@ -83,7 +83,7 @@ async def test_reading_asks_nobody(caller: Client, polkit: MockPolkit) -> None:
 
 
 @pytest.mark.parametrize(
-    ("interactive", "words"), [(False, "did not let polkit ask"), (True, "try sudo")]
+    ("interactive", "words"), [(False, "did not let polkit ask"), (True, "dialogue was dismissed")]
 )
 async def test_a_password_is_asked_for_only_when_the_caller_allows_it(
     interactive: bool, words: str, caller: Client, polkit: MockPolkit

@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from integration import client, samples
-from integration.client import schedctl
+from integration.client import schedctl, schedctl_process
 from integration.fake_core import FakeCore
 from integration.mock_polkit import MockPolkit
 from schedcpd.bus.service import BusService, serve
@@ -86,8 +86,7 @@ async def test_without_the_daemon_every_command_says_how_to_start_it(
     assert ran.code == ExitCode.NOT_RUNNING
     assert ran.out == ""
     assert ran.err == (
-        "schedctl: the daemon schedcpd is not running; "
-        "start it with: sudo systemctl start schedcpd\n"
+        "schedctl: schedcpd is not running; start it with: sudo systemctl start schedcpd\n"
     )
 
 
@@ -157,7 +156,7 @@ async def test_not_authorised(bus_address: str, core: FakeCore, polkit: MockPolk
     for verb in EVERY_VERB:
         ran = await schedctl(bus_address, *verb)
         assert ran.code == ExitCode.NOT_AUTHORISED
-        assert "sudo schedctl" in ran.err
+        assert "with sudo" in ran.err
         assert polkit.asked.get_nowait().flags == 1
     assert core.calls == []
 
@@ -225,6 +224,15 @@ async def test_hostile_names_do_not_reach_the_terminal(bus_address: str, core: F
         assert ran.code == ExitCode.OK
         assert not set("\x1b\u202e\x07") & set(ran.out)
     assert (await schedctl(bus_address, "apply", "99", "scx_batch")).code == ExitCode.OK
+
+
+@pytest.mark.usefixtures("service")
+async def test_the_process_gives_its_status_and_keeps_quiet_otherwise(bus_address: str) -> None:
+    ran = await schedctl_process(bus_address, "list", "--names")
+    assert (ran.code, ran.err) == (ExitCode.OK, "")
+    assert ran.out == "/system.slice/batch.service\n/system.slice/nginx.service\n"
+    assert (await schedctl_process(bus_address, "show", "nothing")).code == ExitCode.NOT_FOUND
+    assert (await schedctl_process(bus_address, "--json")).code == ExitCode.USAGE
 
 
 @asynccontextmanager

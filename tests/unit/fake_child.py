@@ -7,6 +7,7 @@ It also shows what it was asked, in the name of the ops that it claims to have a
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 import time
@@ -51,6 +52,9 @@ def serve(policy: str) -> None:
         elif policy == "nonsense":
             say(event="what")
         elif policy == "stubborn" and command == "detach":
+            time.sleep(60)
+        elif policy == "closes":
+            os.close(1)
             time.sleep(60)
         elif policy == "dies-asked":
             sys.exit(9)

@@ -168,7 +168,8 @@ def test_an_object_that_is_none(kernel: Simulated) -> None:
         ({"ops_maps": 0}, "open: it has 0 struct_ops maps"),
         ({"ops_maps": 2}, "open: it has 2 struct_ops maps"),
         ({"name": b"scx_other"}, "open: its ops call themselves 'scx_other'"),
-        ({"load_error": errno.EPERM}, "load: loading the object: EPERM"),
+        ({"load_error": errno.EPERM}, "load: not permitted: the loader needs CAP_BPF"),
+        ({"load_error": errno.ENOMEM}, "load: loading the object: ENOMEM"),
         ({"attach_error": errno.EBUSY}, "attach: another scheduler is attached"),
     ],
 )
@@ -267,6 +268,25 @@ def test_errnos_in_words(code: int, words: str) -> None:
 
 def test_logs_are_cut() -> None:
     log = "\n".join(f"line {number}\n" for number in range(100))
-    assert tail(log).splitlines()[0] == "line 60"
+    assert tail(log).splitlines()[0] == "line 20"
     assert last_words("") == ""
     assert last_words("only noise is:\nprocessed 3 insns") == "only noise is:"
+
+
+def test_the_diagnosis_of_newer_kernels() -> None:
+    log = """4: (85) call scx_bpf_error_bstr#105872
+Possibly NULL pointer passed to trusted R2
+Verification failed: Call Type Safety: Invalid call argument
+Reason:
+  The second argument (R2) does not satisfy the verifier contract: the pointer
+  may be NULL, but this kfunc requires a non-NULL value.
+At:
+  x_running @ scx_null.bpf.c:28:72
+Suggestion:
+  Add a NULL check and call the kfunc only on the non-NULL path.
+processed 4 insns (limit 1000000) max_states_per_insn 0
+"""
+    assert last_words(log) == (
+        "The second argument (R2) does not satisfy the verifier contract: the pointer "
+        "may be NULL, but this kfunc requires a non-NULL value."
+    )

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 
 from schedcpd.kernel.btf import Btf, BtfError, Member, uncallable
@@ -81,11 +83,9 @@ def test_malformed(data: bytes, message: str) -> None:
         Btf(data)
 
 
-@pytest.mark.parametrize("at", range(0, len(GOOD), 3))
-def test_a_flipped_bit_never_ends_in_anything_else(at: int) -> None:
-    data = bytearray(GOOD)
-    data[at] ^= 0x41
-    try:
-        Btf(bytes(data)).members("sched_ext_ops")
-    except BtfError:
-        return
+def test_a_flipped_bit_never_ends_in_anything_else() -> None:
+    for at in range(len(GOOD)):
+        data = bytearray(GOOD)
+        data[at] ^= 0x41
+        with suppress(BtfError):
+            Btf(bytes(data)).members("sched_ext_ops")

@@ -43,7 +43,7 @@ def test_a_card_without_tunables_and_counters() -> None:
         ('title = "Run', 'title = "\\u001b[31mRun', "title has characters that cannot be printed"),
         ('"batches of', '"\\nbatches of', "suits has characters that cannot be printed"),
         ('fails = ["anything interactive"]', "fails = 3", "fails is not a list of texts"),
-        ('"standalone"', '"other"', "class must be one of"),
+        ('"standalone"', '"Any class"', "class does not match"),
         ('"6.16"', '"six"', "min_kernel does not match"),
         ('"scx_bpf_create_dsq"', '"scx bpf"', "requires_kfuncs: 'scx bpf' is not the name"),
         ("timeout_ms = 5000", "timeout_ms = 30001", "timeout_ms is 30001, not from 1 to 30000"),

@@ -22,7 +22,7 @@ from schedcpd.deploy import load, messages
 from schedcpd.deploy.attachment import AttachFailed, Attachment, EjectedAtOnce
 from schedcpd.deploy.load import Channel
 from schedcpd.deploy.messages import EventName, Request
-from schedcpd.errors import ForeignScheduler, NoSchedExt, NoSuchPolicy, TokenRefused
+from schedcpd.errors import ForeignScheduler, NoSuchPolicy, TokenRefused
 from schedcpd.fields import BadField
 from schedcpd.kernel.libbpf import LibbpfError
 from schedcpd.kernel.topology import read_topology
@@ -152,16 +152,14 @@ def test_a_policy_that_is_not_there(request_: Request, pipes: Pipes) -> None:
 
 
 def test_a_kernel_without_sched_ext(request_: Request, pipes: Pipes) -> None:
-    load.attach(replace(request_, check_only=False), pipes)
+    """It is told before a token is asked for, because there is none on such a kernel."""
+    load.attach(replace(request_, check_only=False, policy="scx_none"), pipes)
     heard = pipes.heard()
     assert heard["error"] == "NoSchedExt"
     assert "no sched_ext" in str(heard["reason"])
 
 
 def test_waiting_for_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(NoSchedExt):
-        load.wait_free(tmp_path)
-    monkeypatch.setattr("schedcpd.kernel.sched_ext.unusable_reason", lambda root: "")
     (tmp_path / "root").mkdir()
     (tmp_path / "root/ops").write_text("scx_lavd\n")
     state = tmp_path / "state"
@@ -306,6 +304,7 @@ def test_how_failures_are_told(
     def refuse(*_: object) -> None:
         raise exc
 
+    monkeypatch.setattr(load, "check_usable", lambda root: None)
     monkeypatch.setattr(load, "wait_free", refuse)
     (request_.sched_ext / "root").mkdir(parents=True)
     (request_.sched_ext / "state").write_text("enabled")

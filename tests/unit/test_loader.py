@@ -198,6 +198,13 @@ async def test_a_child_that_goes_mad_is_killed() -> None:
     assert (await loader.ended()).exit is None
 
 
+async def test_a_child_that_closes_its_end_is_killed() -> None:
+    loader = await attach("closes", replace(SETTINGS, detach_timeout_s=0.2))
+    with pytest.raises(LoaderLost):
+        await loader.status()
+    assert (await loader.ended()).exit is None
+
+
 async def test_waiting_for_the_end_can_be_given_up() -> None:
     loader = await attach("good")
     waiting = asyncio.create_task(loader.ended())

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import random
+from contextlib import suppress
 
 import pytest
 
@@ -78,14 +79,12 @@ def test_other_files(data: bytes, message: str) -> None:
         read_object(data)
 
 
-@pytest.mark.parametrize("seed", range(200))
-def test_damage_never_ends_in_anything_else(seed: int) -> None:
-    chance = random.Random(seed)
-    data = bytearray(make_object({".data.sxdump": b"x"}))
-    for _ in range(3):
-        # Headers are where damage tells: the first 64 bytes, and the section headers at the end.
-        data[chance.choice([chance.randrange(64), -1 - chance.randrange(900)])] ^= 0xFF
-    try:
-        read_object(bytes(data)).check(CARD_OF_IT)
-    except ObjectError:
-        return
+def test_damage_never_ends_in_anything_else() -> None:
+    chance = random.Random(1)
+    for _ in range(300):
+        data = bytearray(make_object({".data.sxdump": b"x"}))
+        for _ in range(3):
+            # Headers are where damage tells: the first 64 bytes, and those of sections at the end.
+            data[chance.choice([chance.randrange(64), -1 - chance.randrange(900)])] ^= 0xFF
+        with suppress(ObjectError):
+            read_object(bytes(data)).check(CARD_OF_IT)

@@ -77,14 +77,14 @@ def test_start_up_is_light() -> None:
     assert ran.stdout == "[]\n"
 
 
-def test_an_error_is_one_harmless_line() -> None:
+async def test_an_error_is_one_harmless_line() -> None:
     out, err = io.StringIO(), io.StringIO()
     context = Context(
         report=Report(out, 80, colour=False),
         errors=Report(err, None, colour=False),
         bus_address="unix:path=/nonexistent\n/bus",
     )
-    assert run(context, build().parse_args(["list"])) is ExitCode.NOT_RUNNING
+    assert await run(context, build().parse_args(["list"])) is ExitCode.NOT_RUNNING
     assert out.getvalue() == ""
     assert err.getvalue().startswith("schedctl: the system bus cannot be reached")
     assert err.getvalue().count("\n") == 1

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +18,9 @@ from schedctl.context import Context
 from schedctl.objects import Machine, Policy
 from schedctl.report import Report
 
-MACHINE = Machine(__version__, "7.3.4", "auto", "enabled", "", "kernel-default", "", 1, "/", 2)
+MACHINE = Machine(
+    __version__, "7.3.4", "auto", "enabled", "", "kernel-default", "", 1, "/", "/", {}, 2
+)
 POLICY = Policy(
     *("scx_batch", "1", "", "", (), (), (), (), "6.16", 3000, True, "", True, "valid", (), {})
 )
@@ -77,7 +78,7 @@ def test_our_own_policy_is_not_foreign() -> None:
     assert results(ours)["scheduler"] is Result.OK
 
 
-def test_looks_at_the_machine(tmp_path: Path) -> None:
+async def test_looks_at_the_machine(tmp_path: Path) -> None:
     sys, proc = tmp_path / "sys", tmp_path / "proc"
     (sys / "fs/cgroup/system.slice/tuned.service").mkdir(parents=True)
     (sys / "kernel/sched_ext/root").mkdir(parents=True)
@@ -88,7 +89,7 @@ def test_looks_at_the_machine(tmp_path: Path) -> None:
     (proc / "cmdline").write_text("isolcpus=1\n")
     report = Report(io.StringIO(), 80, colour=False)
     context = Context(report, report, bus_address="unix:path=/nonexistent", sys=sys, proc=proc)
-    facts = asyncio.run(doctor.gather(context))
+    facts = await doctor.gather(context)
     assert facts.kernel.policy == "lavd"
     assert facts.btf == "No such file or directory"
     assert facts.command_line == "isolcpus=1\n"

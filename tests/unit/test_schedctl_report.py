@@ -78,6 +78,12 @@ def test_labels_wrap_beside_their_text() -> None:
     )
 
 
+def test_a_command_to_copy_stays_on_one_line() -> None:
+    report, out = written(width=44)
+    report.labelled("Daemon", "it is not there; start it: sudo systemctl start schedcpd; or not")
+    assert "\n            sudo systemctl start schedcpd;\n" in out.getvalue()
+
+
 def test_colours_only_where_they_are_wanted() -> None:
     for colour in (False, True):
         report, out = written(colour=colour)

@@ -9,7 +9,7 @@ import pytest
 
 from schedctl.actions import status
 from schedctl.actions.status import Picture
-from schedctl.objects import Deployment, Machine, Policy, Workload
+from schedctl.objects import Deployment, Machine, Workload
 
 NOW = 1000.0
 
@@ -23,6 +23,8 @@ MACHINE = Machine(
     unusable="",
     enable_seq=3,
     active_deployment="/org/schedcp/Daemon1/deployment/1",
+    last_deployment="/",
+    workloads={"managed": 1, "left-alone": 3},
     cpus=2,
 )
 IDLE = replace(
@@ -68,39 +70,33 @@ EJECTED = replace(
 )
 
 
-def picture(
-    machine: Machine = MACHINE,
-    deployments: tuple[Deployment, ...] = (DEPLOYMENT,),
-    policies: tuple[Policy, ...] = (),
-) -> Picture:
-    return Picture(machine, (WORKLOAD,), policies, deployments)
+ATTACHED = Picture(MACHINE, (), DEPLOYMENT, WORKLOAD)
+QUIET = Picture(IDLE, ())
+AFTER_EJECTION = Picture(IDLE, (), last=EJECTED)
 
 
 @pytest.mark.parametrize(
     ("shown", "text"),
     [
         (
-            picture(),
+            ATTACHED,
             "scx_batch, attached 12 s ago for batch.service (schedcp's own choice)",
         ),
         (
-            picture(deployments=(replace(DEPLOYMENT, origin="manual", workload="/"),)),
+            replace(ATTACHED, active=replace(DEPLOYMENT, origin="manual"), workload=None),
             "scx_batch, attached 12 s ago for /system.slice/batch.service (a person's choice)",
         ),
         (
-            picture(
-                replace(IDLE, active_deployment=MACHINE.active_deployment),
-                (replace(DEPLOYMENT, state="attaching"),),
-            ),
+            replace(ATTACHED, machine=IDLE, active=replace(DEPLOYMENT, state="attaching")),
             "scx_batch is being attached for batch.service",
         ),
-        (picture(IDLE, ()), "the kernel default"),
-        (picture(IDLE, (EJECTED,)), "the kernel default"),
+        (QUIET, "the kernel default"),
+        (AFTER_EJECTION, "the kernel default"),
         (
-            picture(replace(IDLE, kernel_policy="lavd", owner="foreign")),
+            replace(QUIET, machine=replace(IDLE, kernel_policy="lavd", owner="foreign")),
             "'lavd', attached by somebody else; schedcp leaves it alone",
         ),
-        (picture(deployments=()), "scx_batch, attached by schedcp"),
+        (replace(QUIET, machine=MACHINE), "scx_batch, attached by schedcp"),
     ],
 )
 def test_who_schedules(shown: Picture, text: str) -> None:
@@ -108,8 +104,8 @@ def test_who_schedules(shown: Picture, text: str) -> None:
 
 
 def test_why() -> None:
-    assert status.why(picture()) == "39 threads are runnable on 2 CPUs."
-    assert status.why(picture(IDLE, ())) == ""
+    assert status.why(ATTACHED) == "39 threads are runnable on 2 CPUs."
+    assert status.why(QUIET) == ""
 
 
 def test_how_the_last_one_ended() -> None:
@@ -123,15 +119,20 @@ def test_how_the_last_one_ended() -> None:
 
 
 def test_a_recent_ejection_needs_attention_an_old_one_does_not() -> None:
-    assert status.attention(picture(IDLE, (EJECTED,)), NOW) == [
+    assert status.attention(AFTER_EJECTION, NOW) == [
         "scx_batch was ejected; 'schedctl log' has the details"
     ]
-    assert status.attention(picture(IDLE, (EJECTED,)), NOW + 2 * status.RECENT_S) == []
+    assert status.attention(AFTER_EJECTION, NOW + 2 * status.RECENT_S) == []
 
 
 def test_a_kernel_without_sched_ext_is_said_once_with_what_to_install() -> None:
     machine = replace(IDLE, sched_ext_state="absent", unusable="this kernel has no sched_ext")
-    found = status.attention(picture(machine, ()), NOW)
+    found = status.attention(Picture(machine, ()), NOW)
     assert len(found) == 2
     assert "this kernel has no sched_ext" in found[0]
     assert "trixie-backports" in found[1]
+
+
+def test_how_many_workloads() -> None:
+    assert status.workloads(MACHINE.workloads) == "4: 3 left-alone, 1 managed"
+    assert status.workloads({}) == "none"

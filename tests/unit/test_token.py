@@ -85,11 +85,11 @@ def test_a_flipped_bit_in_payload_or_signature(part: str, at: int) -> None:
     assert reason(canonical(outer)).startswith("bad signature")
 
 
-@pytest.mark.parametrize("at", range(len(FILE)))
-def test_a_flipped_bit_anywhere(at: int) -> None:
-    data = bytearray(FILE)
-    data[at] ^= 1
-    assert reason(bytes(data)).startswith(("bad signature", "the token is damaged"))
+def test_a_flipped_bit_anywhere() -> None:
+    for at in range(len(FILE)):
+        data = bytearray(FILE)
+        data[at] ^= 1
+        assert reason(bytes(data)).startswith(("bad signature", "the token is damaged")), at
 
 
 @pytest.mark.parametrize(

@@ -5,18 +5,22 @@ from __future__ import annotations
 
 import os
 from argparse import Namespace
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from schedcpd.kernel.sched_ext import read_state
-from schedcpd.model import KernelState
 from schedctl.context import Context
-from schedctl.errors import KERNELS, ClientError
+from schedctl.errors import KERNELS, ClientError, ObjectGoneError
 from schedctl.exit import ExitCode
+from schedctl.names import NO_OBJECT
 from schedctl.objects import Deployment, Machine, Policy, Workload, as_json
 from schedctl.report import ago, count, listing
+
+if TYPE_CHECKING:
+    from schedcpd.model import KernelState
+    from schedctl.daemon import Daemon
+
+Object = TypeVar("Object")
 
 RECENT_S = 3600.0  # an ejection this long ago still needs attention
 ENDED_BADLY = ("ejected", "failed")
@@ -27,38 +31,17 @@ class Picture:
     """All that ``status`` tells when the daemon runs."""
 
     machine: Machine
-    workloads: Sequence[Workload]
     policies: Sequence[Policy]
-    deployments: Sequence[Deployment]
-
-    @property
-    def active(self) -> Deployment | None:
-        """The deployment whose policy is attached."""
-        number = self.machine.active_deployment.rpartition("/")[2]
-        return next((one for one in self.deployments if str(one.id) == number), None)
-
-    @property
-    def last(self) -> Deployment | None:
-        """The deployment that ended last."""
-        ended = [one for one in self.deployments if one.ended_at]
-        return max(ended, key=lambda one: one.ended_at, default=None)
-
-    def workload(self, deployment: Deployment) -> Workload | None:
-        """The workload of a deployment, while it is there."""
-        number = deployment.workload.rpartition("/")[2]
-        return next((one for one in self.workloads if str(one.cgroup_id) == number), None)
+    active: Deployment | None = None  # whose policy is attached
+    workload: Workload | None = None  # of the active deployment
+    last: Deployment | None = None  # that ended
 
 
 async def run(context: Context, _: Namespace) -> ExitCode:
     """Show what schedules now; without the daemon, what the kernel says by itself."""
     try:
         async with context.daemon() as daemon:
-            picture = Picture(
-                await daemon.machine(),
-                await daemon.workloads(),
-                await daemon.policies(),
-                await daemon.deployments(),
-            )
+            picture = await look(daemon)
     except ClientError as error:
         if error.code is not ExitCode.NOT_RUNNING:
             raise
@@ -71,8 +54,33 @@ async def run(context: Context, _: Namespace) -> ExitCode:
     return ExitCode.OK
 
 
+async def look(daemon: Daemon) -> Picture:
+    """Ask the daemon for what ``status`` tells, and no more: there may be many workloads."""
+    machine = await daemon.machine()
+    active = await there(daemon.deployment, machine.active_deployment)
+    return Picture(
+        machine,
+        await daemon.policies(),
+        active,
+        await there(daemon.workload, active.workload) if active else None,
+        await there(daemon.deployment, machine.last_deployment),
+    )
+
+
+async def there(read: Callable[[str], Awaitable[Object]], path: str) -> Object | None:
+    """The object at ``path``; None for no path, and when it has just left."""
+    if path == NO_OBJECT:
+        return None
+    try:
+        return await read(path)
+    except ObjectGoneError:
+        return None
+
+
 def without_daemon(context: Context, error: ClientError) -> None:
     """Show what the kernel says, and that the daemon is missing."""
+    from schedcpd.kernel.sched_ext import read_state  # takes time that a running daemon saves
+
     kernel = read_state(context.sys / "kernel/sched_ext")
     if context.json:
         owner = "foreign" if kernel.policy else "kernel-default"
@@ -109,7 +117,7 @@ def with_daemon(context: Context, picture: Picture) -> None:
     report.labelled("Daemon", f"schedcpd {machine.version}, {mode(machine)}")
     state = _sched_ext(machine.sched_ext_state)
     report.labelled("Kernel", f"{machine.kernel_release}, {state}, {count(machine.cpus, 'CPU')}")
-    report.labelled("Workloads", workloads(picture.workloads))
+    report.labelled("Workloads", workloads(machine.workloads))
     report.labelled("Policies", policies(picture.policies))
     if picture.last is not None:
         report.labelled("Last", ending(picture.last, now))
@@ -128,8 +136,7 @@ def scheduler(picture: Picture, now: float) -> str:
         return "the kernel default"
     if active is None:
         return f"{machine.kernel_policy}, attached by schedcp"
-    workload = picture.workload(active)
-    unit = workload.unit if workload else active.workload_id
+    unit = picture.workload.unit if picture.workload else active.workload_id
     if active.state == "attaching":
         return f"{active.policy} is being attached for {unit}"
     whose = "a person's choice" if active.origin == "manual" else "schedcp's own choice"
@@ -138,9 +145,7 @@ def scheduler(picture: Picture, now: float) -> str:
 
 def why(picture: Picture) -> str:
     """Why the policy is attached."""
-    active = picture.active
-    workload = picture.workload(active) if active else None
-    return workload.reason if workload else ""
+    return picture.workload.reason if picture.workload else ""
 
 
 def mode(machine: Machine) -> str:
@@ -153,11 +158,10 @@ def mode(machine: Machine) -> str:
     return f"mode {machine.mode}"
 
 
-def workloads(found: Sequence[Workload]) -> str:
+def workloads(states: Mapping[str, int]) -> str:
     """How many workloads there are, by state."""
-    states = Counter(one.state for one in found)
     split = listing(f"{number} {state}" for state, number in sorted(states.items()))
-    return f"{len(found)}: {split}" if found else "none"
+    return f"{sum(states.values())}: {split}" if states else "none"
 
 
 def policies(found: Sequence[Policy]) -> str:
@@ -212,7 +216,7 @@ def picture_json(picture: Picture, now: float) -> dict[str, Any]:
         },
         "active": as_json(active) if active else None,
         "last": as_json(last) if last else None,
-        "workloads": dict(Counter(one.state for one in picture.workloads)),
+        "workloads": dict(machine.workloads),
         "policies": {one.name: one.admissible for one in picture.policies},
         "attention": attention(picture, now),
     }

@@ -88,10 +88,11 @@ test: venv ## unit and integration tests on this machine's Python
 test-unit: venv
 	@$(STEP) "unit tests" $(BIN)/pytest --quiet tests/unit
 
+# Without those of the lab, which runs on the host only and wants its tools.
 test-debian: root ## the same on Debian 13's Python, in the build root
 	@$(STEP) "tests, Python of Debian 13" $(ROOT) \
 		env PYTHONDONTWRITEBYTECODE=1 HYPOTHESIS_STORAGE_DIRECTORY=/tmp/hypothesis \
-		python3 -m pytest --quiet -p no:cacheprovider
+		python3 -m pytest --quiet -p no:cacheprovider --ignore=tests/unit/lab
 
 check-vm: lab ## the installed package in the virtual machine
 	@$(STEP) "tests in the virtual machine" env SCHEDCP_DEB=$(CURDIR)/$(DEB) $(BIN)/pytest tests/vm

@@ -3,10 +3,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib
 import os
-import shutil
 import sys
 from argparse import Namespace
 from collections.abc import Awaitable, Callable, Sequence
@@ -16,7 +14,7 @@ from schedctl.context import Context
 from schedctl.errors import ClientError
 from schedctl.exit import ExitCode
 from schedctl.parser.build import build
-from schedctl.report import Report, visible
+from schedctl.report import Report, visible, width_of
 
 Action = Callable[[Context, Namespace], Awaitable[ExitCode]]
 
@@ -28,10 +26,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal may know less than UTF-8
     context = Context(
-        report=Report(sys.stdout, _width(sys.stdout), _colour(sys.stdout)),
+        report=Report(sys.stdout, width_of(sys.stdout), _colour(sys.stdout)),
         errors=Report(sys.stderr, None, colour=False),
         json=getattr(parsed, "json", False),
     )
+    import asyncio  # takes time that --help and a wrong command line save
+
     try:
         code = asyncio.run(run(context, parsed))
         sys.stdout.flush()
@@ -53,10 +53,6 @@ async def run(context: Context, parsed: Namespace) -> ExitCode:
     except ClientError as error:
         context.errors.line(f"schedctl: {visible(error.sentence)}")
         return error.code
-
-
-def _width(stream: TextIO) -> int | None:
-    return shutil.get_terminal_size().columns if stream.isatty() else None
 
 
 def _colour(stream: TextIO) -> bool:

@@ -24,6 +24,7 @@ _CODES = {
     "KernelRejected": ExitCode.REFUSED,
     "Ejected": ExitCode.REFUSED,
     "Busy": ExitCode.BUSY,
+    "ShuttingDown": ExitCode.NOT_RUNNING,
     "NoSuchWorkload": ExitCode.NOT_FOUND,
     "WorkloadGone": ExitCode.NOT_FOUND,
     "NoSuchPolicy": ExitCode.NOT_FOUND,

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import textwrap
 import time
@@ -16,6 +17,7 @@ Row = TypeVar("Row")
 
 NARROWEST = 8  # a column is not shortened below this
 LABEL_WIDTH = 11
+USUAL_WIDTH = 80
 
 _COMMAND = re.compile(r"\bsudo [^;)]*")  # to be copied from one line
 
@@ -141,6 +143,19 @@ class Report:
             shown = shown if plain else self.word(shown)
             parts.append(blanks + shown if column.right else shown + blanks)
         return "  ".join(parts).rstrip()
+
+
+def width_of(stream: TextIO) -> int | None:
+    """How many columns a terminal has; None for what is no terminal."""
+    if not stream.isatty():
+        return None
+    wanted = os.environ.get("COLUMNS", "")
+    if wanted.isascii() and wanted.isdigit() and int(wanted[:5]) > 0:
+        return int(wanted[:5])
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or USUAL_WIDTH
+    except OSError:
+        return USUAL_WIDTH
 
 
 def visible(text: str) -> str:

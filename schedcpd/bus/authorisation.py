@@ -13,7 +13,8 @@ from dbus_next.errors import DBusError
 from dbus_next.message import Message
 from dbus_next.signature import Variant
 
-from schedcpd.bus.connection import Caller, Connection, no_reply, result_of
+from schedcpd.bus.connection import Caller, Connection
+from schedcpd.bus.wire import no_reply, result_of
 from schedcpd.errors import NotAuthorized
 
 log = logging.getLogger(__name__)
@@ -55,6 +56,12 @@ class Polkit:
 
     async def require(self, action: Action, caller: Caller) -> None:
         """Ask polkit; raises NotAuthorized, also when the caller leaves before the answer."""
+        try:
+            await self._require(action, caller)
+        except (EOFError, OSError) as error:
+            raise NotAuthorized(action, "the connection to the bus was lost") from error
+
+    async def _require(self, action: Action, caller: Caller) -> None:
         async with self._connection.vanishing(caller.sender) as gone:
             try:
                 allowed, challenge = await self._check(action, caller, gone)
@@ -64,8 +71,6 @@ class Polkit:
                     return
                 reason = f"polkit cannot be asked ({error.text}); root may do it without"
                 raise NotAuthorized(action, reason) from error
-            if gone.done():
-                raise NotAuthorized(action, "the caller left the bus before polkit answered")
         if not allowed:
             raise NotAuthorized(action, refusal(challenge, caller))
 
@@ -88,6 +93,8 @@ class Polkit:
         limit_s = self._dialogue_s if caller.interactive else self._answer_s
         try:
             await asyncio.wait((answer, gone), timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
+            if gone.done():
+                raise NotAuthorized(action, "the caller left the bus before polkit answered")
             if answer.done():
                 allowed, challenge, _ = result_of(answer.result())
                 return bool(allowed), bool(challenge)
@@ -95,8 +102,6 @@ class Polkit:
             if not answer.done():
                 answer.cancel()
                 self._cancel(cancellation)
-        if gone.done():
-            return False, False
         raise DBusError("org.freedesktop.DBus.Error.NoReply", f"no answer within {limit_s:g} s")
 
     def _cancel(self, cancellation: str) -> None:

@@ -8,23 +8,20 @@ dbus-next 0.2.3 is not developed any more, so these are mended here, in one plac
 - it searches all objects for the path of each signal it sends;
 - an exception goes to the caller with its traceback and our file paths;
 - a handler does not learn who called;
-- it unpacks a message of any size element by element, in the event loop of a real-time process, and
-  remembers every signature it ever saw;
+- it unpacks a message of any size element by element, in the event loop of a real-time process;
+  reads on while there is anything to read, whoever else waits; and remembers every signature;
 - it takes a full socket for the end of the connection, as after some 200 signals in a row;
 - it never closes its socket, not even one that it could not connect.
 """
 
 import asyncio
 import contextlib
-import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextvars import ContextVar
 from dataclasses import dataclass
-from struct import pack_into, unpack_from
 from types import TracebackType
 from typing import Any, Self
 
-from dbus_next._private.unmarshaller import Unmarshaller
 from dbus_next.aio.message_bus import MessageBus
 from dbus_next.constants import BusType, MessageFlag, MessageType
 from dbus_next.errors import DBusError
@@ -34,9 +31,10 @@ from dbus_next.signature import SignatureTree
 
 from schedcpd.bus.errors import TOO_LARGE, to_dbus
 from schedcpd.bus.names import ROOT_PATH
+from schedcpd.bus.wire import BoundedUnmarshaller, PatientSocket, no_reply, result_of
 
-LARGEST_BODY = 65536  # bytes; what callers may rightly send has less than 1000
 MOST_SIGNATURES = 500  # ours are some 60
+MOST_AT_ONCE = 16  # messages, before others have their turn in the event loop
 FLUSH_S = 1.0
 
 DRIVER = "org.freedesktop.DBus"
@@ -72,6 +70,8 @@ class Connection(MessageBus):
     """A connection to the system bus, or to the bus at ``bus_address``."""
 
     def __init__(self, bus_address: str | None = None) -> None:
+        self._room = MOST_AT_ONCE
+        self._more_to_read = False
         super().__init__(bus_address, BusType.SYSTEM)  # type: ignore[arg-type]
         self._writer.sock = PatientSocket(self._sock)
         self._vanishing: dict[str, set[asyncio.Future[None]]] = {}
@@ -98,8 +98,8 @@ class Connection(MessageBus):
             f"type='signal',sender='{DRIVER}',interface='{DRIVER}',"
             f"member='NameOwnerChanged',arg0='{sender}'"
         )
-        await self.call_driver("AddMatch", "s", rule)
         try:
+            await self.call_driver("AddMatch", "s", rule)
             if not await self.call_driver("NameHasOwner", "s", sender) and not gone.done():
                 gone.set_result(None)  # left before the bus knew that we listen
             yield gone
@@ -167,8 +167,28 @@ class Connection(MessageBus):
             self._sock.close()
             raise
 
-    def _create_unmarshaller(self) -> Unmarshaller:
-        return BoundedUnmarshaller(self._stream)  # type: ignore[no-untyped-call]
+    def _message_reader(self) -> None:
+        if not self._more_to_read:
+            self._read_some()
+
+    def _read_some(self) -> None:
+        self._more_to_read = False
+        if not self._disconnected:
+            self._room = MOST_AT_ONCE
+            super()._message_reader()  # type: ignore[no-untyped-call]
+
+    def _has_room(self) -> bool:
+        """Whether another message may be read in this turn of the event loop."""
+        if self._room > 0:
+            self._room -= 1
+            return True
+        # What is left may be in the stream's buffer, where the event loop does not see it.
+        self._more_to_read = True
+        self._loop.call_soon(self._read_some)
+        return False
+
+    def _create_unmarshaller(self) -> BoundedUnmarshaller:
+        return BoundedUnmarshaller(self._stream, self._has_room)
 
     def _emit_interface_added(self, path: str, interface: ObjectInterface) -> None:
         if path == ROOT_PATH or not self.connected:
@@ -236,65 +256,3 @@ class Reply:
             self.send_error(error)
             return True
         return False
-
-
-class PatientSocket:
-    """A socket for the writer, which waits until it can write again after a short write."""
-
-    def __init__(self, socket: socket.socket) -> None:
-        self._socket = socket
-
-    def send(self, data: memoryview) -> int:
-        """Send what there is room for now; returns its length, possibly 0."""
-        try:
-            return self._socket.send(data)
-        except BlockingIOError:
-            return 0
-
-
-class BoundedUnmarshaller(Unmarshaller):
-    """Reads a message whose body is too large as one without a body."""
-
-    def _unmarshall(self) -> None:
-        self.offset = 0
-        self.read(16, prefetch=True)  # type: ignore[no-untyped-call]
-        order = "<" if self.buf[0:1] == b"l" else ">"
-        (body_length,) = unpack_from(f"{order}I", self.buf, 4)
-        if body_length > LARGEST_BODY:
-            (fields_length,) = unpack_from(f"{order}I", self.buf, 12)
-            header_length = 16 + fields_length + (-fields_length) % 8
-            length = header_length + body_length
-            self.read(length, prefetch=True)  # type: ignore[no-untyped-call]
-            del self.buf[header_length:]
-            pack_into("<I", self.buf, 4, 0)
-        super()._unmarshall()  # type: ignore[no-untyped-call]
-
-
-def no_reply(
-    destination: str, path: str, interface: str, member: str, signature: str, body: list[Any]
-) -> Message:
-    """A method call whose reply nobody waits for."""
-    return Message(
-        destination=destination,
-        path=path,
-        interface=interface,
-        member=member,
-        signature=signature,
-        body=body,
-        flags=MessageFlag.NO_REPLY_EXPECTED,
-    )
-
-
-def result_of(reply: Message | None) -> Any:
-    """The first value of a reply (None without one); raises DBusError for an error."""
-    assert reply is not None  # dbus-next gives none only for a call without a reply
-    if reply.message_type is MessageType.ERROR:
-        detail = reply.body[0] if reply.body else reply.error_name
-        raise DBusError(reply.error_name, str(detail), reply)
-    return reply.body[0] if reply.body else None
-
-
-def exported(connection: Connection) -> Iterator[ServiceInterface]:
-    """Every interface that is exported on ``connection``."""
-    for interfaces in connection._path_exports.values():  # noqa: SLF001 - no public way
-        yield from interfaces

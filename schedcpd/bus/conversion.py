@@ -18,6 +18,7 @@ from dbus_next.signature import Variant
 from schedcpd.bus import names
 from schedcpd.model import (
     Deployment,
+    DeploymentState,
     Event,
     ExitCause,
     KernelState,
@@ -29,6 +30,7 @@ from schedcpd.model import (
 
 Values = dict[str, Any]  # by property name; each fits the signature of its property
 
+UNDER_WAY = (DeploymentState.ATTACHING, DeploymentState.ATTACHED)
 LONGEST_TEXT = 8192  # characters
 
 _UNSENDABLE = re.compile("[\0\ud800-\udfff]")
@@ -92,6 +94,12 @@ def profile_details(profile: WorkloadProfile) -> dict[str, Variant]:
         "oldest_s": Variant("d", real(profile.oldest_s)),
         "programs": Variant("a(su)", programs),
         "arguments": Variant("as", texts(profile.arguments)),
+        "workers": Variant("d", real(profile.workers)),
+        "worker_share": Variant("d", real(profile.worker_share)),
+        "worker_threads": Variant("d", real(profile.worker_threads)),
+        "worker_age_s": Variant("d", real(profile.worker_age_s)),
+        "worker_program": Variant("s", text(profile.worker_program)),
+        "listeners": Variant("u", number("u", profile.listeners)),
     }
 
 
@@ -159,8 +167,13 @@ def deployment_values(
         "ExitMessage": text(ended.message) if ended else "",
         "ExitCause": str(cause) if cause else "",
         "Error": text(deployment.error),
-        "Counters": {text(name): number("t", count) for name, count in deployment.counters.items()},
+        "Counters": counters(deployment),
     }
+
+
+def counters(deployment: Deployment) -> dict[str, int]:
+    """A policy's counters as an ``a{st}``."""
+    return {text(name): number("t", count) for name, count in deployment.counters.items()}
 
 
 def event_line(event: Event) -> list[Any]:
@@ -168,11 +181,16 @@ def event_line(event: Event) -> list[Any]:
     return [real(event.at), text(event.kind), text(event.subject), text(event.message)]
 
 
-def owner(kernel: KernelState, active: Deployment | None) -> str:
-    """Whose scheduler runs: ``kernel-default``, ``schedcp`` or ``foreign``."""
+def owner(kernel: KernelState, deployments: Iterable[Deployment]) -> str:
+    """Whose scheduler runs: ``kernel-default``, ``schedcp`` or ``foreign``.
+
+    A policy is ours from before the kernel has it until after it is gone, so that nobody takes our
+    own for foreign while it is attached or taken off.
+    """
     if not kernel.policy:
         return "kernel-default"
-    return "schedcp" if active is not None and active.policy == kernel.policy else "foreign"
+    ours = {one.policy for one in deployments if one.state in UNDER_WAY}
+    return "schedcp" if kernel.policy in ours else "foreign"
 
 
 def deployment_path(deployment: Deployment | None) -> str:

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """``org.schedcp.Daemon1.Deployment``: one attachment of a policy, from the request to its end."""
 
+from typing import Any
+
 from schedcpd.bus import names
-from schedcpd.bus.conversion import deployment_values
+from schedcpd.bus.conversion import counters, deployment_values
 from schedcpd.bus.core import Core
 from schedcpd.bus.members import ValuesInterface, shown
 from schedcpd.model import Deployment
@@ -17,6 +19,12 @@ class DeploymentInterface(ValuesInterface):
         self.workload_path = workload_path
         path = names.deployment_path(deployment.id)
         super().__init__(names.DEPLOYMENT, path, self._converted())
+
+    def read(self, name: str) -> Any:
+        """The value of a property now; the counters run on without a signal for each step."""
+        if name == "Counters":
+            return counters(self._core.deployments.get(self._deployment.id, self._deployment))
+        return super().read(name)
 
     def changed(self, deployment: Deployment) -> None:
         """Show the new state of the deployment."""

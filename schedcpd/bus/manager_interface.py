@@ -8,6 +8,7 @@ from typing import Any
 
 from schedcpd.bus import names
 from schedcpd.bus.authorisation import Action, Authority
+from schedcpd.bus.connection import Caller
 from schedcpd.bus.conversion import (
     deployment_path,
     event_line,
@@ -32,7 +33,8 @@ class ManagerInterface(ValuesInterface):
     def __init__(self, core: Core, authority: Authority, workloads: Mapping[str, str]) -> None:
         """``workloads`` gives the id of the workload at a path."""
         self.authority = authority
-        self.under_way: set[asyncio.Task[Any]] = set()
+        self.under_way: dict[asyncio.Task[Any], Caller] = {}
+        self.closing = False
         self._core = core
         self._workloads = workloads
         self._readers: dict[str, Callable[[], Any]] = {
@@ -41,7 +43,7 @@ class ManagerInterface(ValuesInterface):
             "Mode": lambda: str(core.mode),
             "SchedExtState": lambda: text(core.kernel().state),
             "KernelPolicy": lambda: text(core.kernel().policy),
-            "Owner": lambda: owner(core.kernel(), core.active),
+            "Owner": lambda: owner(core.kernel(), core.deployments.values()),
             "Unusable": lambda: text(core.unusable()),
             "EnableSeq": lambda: number("t", core.kernel().enable_seq),
             "ActiveDeployment": lambda: deployment_path(core.active),

@@ -11,16 +11,21 @@ from dbus_next.constants import PropertyAccess
 from dbus_next.errors import DBusError
 
 from schedcpd.bus.authorisation import Action, Authority
-from schedcpd.bus.connection import ObjectInterface, current_caller
+from schedcpd.bus.connection import Caller, ObjectInterface, current_caller
 from schedcpd.bus.conversion import Values
 from schedcpd.bus.errors import SHUTTING_DOWN, to_dbus
+from schedcpd.errors import Busy
+
+MOST_CALLS = 100  # the bus allows a connection 512 match rules, and each call takes one
+MOST_CALLS_OF_ONE = 8
 
 
 class Gated(Protocol):
-    """An interface with verbs: it can ask who may, and knows which calls are under way."""
+    """An interface with verbs: it can ask who may, and knows the calls under way and by whom."""
 
     authority: Authority
-    under_way: set[asyncio.Task[Any]]
+    under_way: dict[asyncio.Task[Any], Caller]
+    closing: bool
 
 
 Interface = TypeVar("Interface", bound=Gated)
@@ -46,19 +51,21 @@ def method(
         async def guarded(
             self: Interface, /, *arguments: Arguments.args, **named: Arguments.kwargs
         ) -> Result:
+            caller = current_caller()
             task = asyncio.current_task()
             assert task is not None  # a coroutine runs in one
-            self.under_way.add(task)
             try:
                 if action is not None:
-                    await self.authority.require(action, current_caller())
+                    admit(self, caller)
+                    self.under_way[task] = caller
+                    await self.authority.require(action, caller)
                 return await function(self, *arguments, **named)
             except asyncio.CancelledError:
                 raise DBusError(SHUTTING_DOWN, "schedcpd is shutting down") from None
             except Exception as error:  # the edge to the bus
                 raise to_dbus(error, name) from error
             finally:
-                self.under_way.discard(task)
+                self.under_way.pop(task, None)
 
         guarded.polkit_action = action  # type: ignore[attr-defined]
         exported: Method[Interface, Arguments, Result] = dbus_next.service.method(name)(guarded)
@@ -75,6 +82,15 @@ def signal(name: str) -> Callable[[Emitter], Emitter]:
         return emitter
 
     return decorate
+
+
+def admit(interface: Gated, caller: Caller) -> None:
+    """Let a call in; raises Busy for one too many, since each may wait minutes for a password."""
+    if interface.closing:
+        raise DBusError(SHUTTING_DOWN, "schedcpd is shutting down")
+    of_caller = sum(other.sender == caller.sender for other in interface.under_way.values())
+    if len(interface.under_way) >= MOST_CALLS or of_caller >= MOST_CALLS_OF_ONE:
+        raise Busy("too many requests wait for an answer")
 
 
 class ValuesInterface(ObjectInterface):

@@ -86,6 +86,7 @@ class BusService:
     async def close(self) -> None:
         """Answer the calls that wait, and leave the bus."""
         self.disconnected.cancel()
+        self._manager.closing = True
         waiting = tuple(self._manager.under_way)
         for task in waiting:
             task.cancel()

@@ -249,9 +249,7 @@ def target_parameters(card: Card, workload: Workload) -> dict[str, int]:
 
 
 def exit_of(error: SchedcpError) -> ExitRecord | None:
-    """The kernel's exit kind and message where the error carries them."""
+    """The kernel's words where the error carries them."""
     if isinstance(error, Ejected):
-        return ExitRecord(error.kind, 0, "", error.message)
-    if isinstance(error, KernelRejected):
-        return ExitRecord(0, 0, error.stage, error.reason)
+        return error.record or ExitRecord(error.kind, 0, "", error.message)
     return None

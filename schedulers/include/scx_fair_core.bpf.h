@@ -74,6 +74,7 @@ struct fair_task {
 	u64 burst_ns; /* CPU time since the last wake-up */
 	u64 line_off; /* pin_off when it was queued as pinned */
 	u64 load;     /* what it adds to the load counters */
+	u64 weight;   /* at the last time it became runnable */
 	s32 load_cpu; /* ... of this CPU, or -1 */
 	u32 on_line;  /* queued as pinned since its last run */
 	u32 yielded;  /* called sched_yield() in this slice */
@@ -242,12 +243,23 @@ static void fair_load_sub(struct fair_task *t)
 		__sync_fetch_and_sub(&c->load, load);
 }
 
+/* A debt run up at one weight is worth less vtime at a higher one. */
+static void fair_reweight(struct fair_task *t, u64 weight)
+{
+	s64 lead = t->vtime - vtime_now;
+
+	if (t->weight && t->weight != weight && lead > 0)
+		t->vtime = vtime_now + (u64)lead * t->weight / weight;
+	t->weight = weight;
+}
+
 static void fair_load_add(struct task_struct *p, struct fair_task *t)
 {
 	u64 load = fair_weight(p);
 	struct fair_cpu *c;
 
 	fair_load_sub(t);
+	fair_reweight(t, load ?: 1);
 	t->load = load;
 	t->load_cpu = fair_is_pinned(p) ? scx_bpf_task_cpu(p) : -1;
 	__sync_fetch_and_add(&load_all, load);

@@ -52,7 +52,7 @@ const volatile u64 sip_ns = 3000000;
 const volatile u32 sip_percent = 5;
 /* ... but not shorter and not longer than this, in ns. */
 const volatile u64 epoch_min_ns = 1000000000;
-const volatile u64 epoch_max_ns = 10000000000;
+const volatile u64 epoch_max_ns = 4000000000;
 /* Who is due for longer than one or two of these runs whatever the weights, in ns. */
 const volatile u64 late_ns = 6000000000;
 
@@ -62,6 +62,7 @@ u64 nr_batch_kept;     /* ... that got another slice */
 u64 nr_batch_preempt;  /* ... cut short for an older one */
 u64 nr_sips;	       /* ... taken because they were due */
 u64 nr_epochs;	       /* rounds of such runs */
+u64 nr_rcu_readers;    /* tasks queued ahead because they were in an RCU read section */
 u64 nr_forced;	       /* picks of the batch out of turn: a task was late */
 
 enum batch_const {
@@ -71,6 +72,7 @@ enum batch_const {
 };
 
 static u64 batch_vtime;
+static int rcu_nesting_base;
 /* Epochs are shifted by BATCH_ORDER_BITS. */
 static u64 epoch;
 static u64 epoch_at;   /* when it began */
@@ -190,10 +192,33 @@ static void batch_preempt_youngest(struct task_struct *p, s32 cpu, u64 order)
 	}
 }
 
+/*
+ * A task preempted as an RCU reader holds up everybody's grace periods.  A task
+ * that is put back runs this code itself, and the call has read sections of its
+ * own: the smallest nesting ever seen.
+ */
+static bool batch_holds_up(struct task_struct *p)
+{
+	int nesting;
+
+	if (!bpf_core_field_exists(p->rcu_read_lock_nesting))
+		return false;
+	nesting = p->rcu_read_lock_nesting;
+	if (bpf_get_current_task() != (u64)p)
+		return nesting > 0;
+	if (nesting < rcu_nesting_base)
+		rcu_nesting_base = nesting;
+	return nesting > rcu_nesting_base;
+}
+
 static void batch_enqueue_task(struct task_struct *p, struct fair_task *t, u64 enq_flags)
 {
 	u64 key = epoch + (1ULL << BATCH_ORDER_BITS) + t->order;
 
+	if (batch_holds_up(p)) {
+		SX_COUNT(nr_rcu_readers);
+		key = epoch;
+	}
 	SX_COUNT(nr_batch_enqueued);
 	t->on_line = 0;
 	sx_insert_vtime(p, BATCH_DSQ, slice_ns, key, enq_flags);
@@ -448,6 +473,7 @@ s32 SX_OPS_SLEEPABLE(batch_init)
 	if (err)
 		return err;
 	epoch = 1ULL << BATCH_ORDER_BITS;
+	rcu_nesting_base = 1 << 30;
 	if (batch_cgid)
 		load_extra = batch_weight * batch_cpus();
 	return scx_bpf_create_dsq(BATCH_DSQ, -1);

@@ -54,7 +54,10 @@ def running(folder: Path) -> Iterator[str]:
     (folder / "services/org.schedcp.Daemon1.service").write_text(service)
     (folder / "bus.conf").write_text(CONFIG.format(folder=folder))
     with subprocess.Popen(
-        ["dbus-daemon", f"--config-file={folder}/bus.conf", "--nofork", "--print-address=1"],
+        [
+            *("setpriv", "--pdeathsig", "TERM", "--"),  # also when the tests are killed
+            *("dbus-daemon", f"--config-file={folder}/bus.conf", "--nofork", "--print-address=1"),
+        ],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,

@@ -18,7 +18,8 @@ from dbus_next.constants import MessageFlag, MessageType
 from dbus_next.message import Message
 
 from schedcpd.bus import names
-from schedcpd.bus.connection import Connection, result_of
+from schedcpd.bus.connection import Connection
+from schedcpd.bus.wire import result_of
 from schedctl.__main__ import run
 from schedctl.context import Context
 from schedctl.daemon import plain

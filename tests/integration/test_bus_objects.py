@@ -235,6 +235,11 @@ async def test_policies_come_change_and_go(core: FakeCore, caller: Client) -> No
     }
 
 
+async def test_counters_are_those_read_last(core: FakeCore, caller: Client) -> None:
+    core.deployments[1] = replace(core.deployments[1], counters={"nr_batch": 2**64 - 1})
+    assert await caller.get("Counters", DEPLOYMENT, names.DEPLOYMENT) == {"nr_batch": 2**64 - 1}
+
+
 async def test_old_deployments_leave_the_bus(core: FakeCore, caller: Client) -> None:
     del core.deployments[1]
     core.deployment_removed.emit(1)

@@ -9,7 +9,9 @@ import subprocess
 import sys
 
 import pytest
+from dbus_next.constants import MessageFlag
 from dbus_next.errors import DBusError
+from dbus_next.message import Message
 
 from integration import client, samples
 from integration.client import Client
@@ -17,7 +19,9 @@ from integration.fake_core import FakeCore
 from integration.mock_polkit import MockPolkit
 from schedcpd.bus import connection, names
 from schedcpd.bus.authorisation import Action, Polkit
+from schedcpd.bus.members import MOST_CALLS_OF_ONE
 from schedcpd.bus.service import BusService, serve
+from schedcpd.bus.wire import LARGEST_BODY
 from schedcpd.errors import BusUnavailable, Busy, KernelRejected, LimitsSet
 
 WORKLOAD = names.workload_path(78)
@@ -313,11 +317,57 @@ async def test_no_bus_is_a_clear_error(core: FakeCore, tmp_path: object) -> None
 
 
 async def test_a_message_that_is_too_large_is_refused_unread(caller: Client) -> None:
-    body = [[samples.NOW]] * (connection.LARGEST_BODY // 8 + 1)
+    body = [[samples.NOW]] * (LARGEST_BODY // 8 + 1)
     with pytest.raises(DBusError, match="too large") as refusal:
         await caller.call("Apply", "a(d)", body)
     assert refusal.value.type == "org.freedesktop.DBus.Error.LimitsExceeded"
     assert await caller.get("Mode") == "auto"
+
+
+async def test_one_caller_cannot_fill_the_queue(
+    caller: Client, bus_address: str, core: FakeCore, polkit: MockPolkit
+) -> None:
+    polkit.gate.clear()
+    calls = [asyncio.ensure_future(caller.call("Revert")) for _ in range(MOST_CALLS_OF_ONE)]
+    for _ in calls:
+        await asyncio.wait_for(polkit.asked.get(), 10)
+    with pytest.raises(DBusError, match="too many requests") as refusal:
+        await caller.call("Revert")
+    assert refusal.value.type == f"{ERROR}Busy"
+    async with client.connected(bus_address) as other:
+        waiting = asyncio.ensure_future(other.call("Pause"))
+        assert (await asyncio.wait_for(polkit.asked.get(), 10)).sender == other.unique_name
+        polkit.gate.set()
+        await asyncio.gather(waiting, *calls)
+    assert len(core.calls) == MOST_CALLS_OF_ONE + 1
+
+
+async def test_a_flood_leaves_the_event_loop_to_others(caller: Client, service: BusService) -> None:
+    """Between any 17 messages of a flood another task has its turn."""
+    beats, seen = 0, []
+
+    async def beat() -> None:
+        nonlocal beats
+        while True:
+            beats += 1
+            await asyncio.sleep(0)
+
+    service._connection.add_message_handler(lambda _: seen.append(beats))
+    ping = Message(
+        destination=names.BUS_NAME,
+        path=names.ROOT_PATH,
+        interface="org.freedesktop.DBus.Peer",
+        member="Ping",
+        flags=MessageFlag.NO_REPLY_EXPECTED,
+    )
+    beating = asyncio.ensure_future(beat())
+    for _ in range(1000):
+        caller.connection.send(ping)
+        ping.serial = 0
+    await caller.call("Ping", interface="org.freedesktop.DBus.Peer")
+    beating.cancel()
+    assert len(seen) == 1001
+    assert max(seen.count(turn) for turn in set(seen)) <= connection.MOST_AT_ONCE
 
 
 async def test_many_signatures_are_not_remembered_for_ever(

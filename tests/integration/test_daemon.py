@@ -164,7 +164,8 @@ async def test_bad_configuration_changes_nothing(machine: Machine, daemon: Daemo
     assert "schedcpd.toml:2" in daemon.supervisor.events(1)[0].message
     machine.configure('[daemon]\nmode = "advise"\n')
     daemon.reload()
-    assert daemon.supervisor.mode is Mode.ADVISE
+    mode: Mode = daemon.supervisor.mode
+    assert mode is Mode.ADVISE
 
 
 async def test_foreign_scheduler_is_told_at_the_start(

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Any
 
 import pytest
 from dbus_next._private.marshaller import Marshaller
@@ -19,7 +18,15 @@ from schedcpd.bus import conversion, names
 from schedcpd.bus.deployment_interface import DeploymentInterface
 from schedcpd.bus.policy_interface import PolicyInterface
 from schedcpd.bus.workload_interface import WorkloadInterface
-from schedcpd.model import Event, ExitCause, ExitRecord, KernelState, Program
+from schedcpd.model import (
+    Deployment,
+    DeploymentState,
+    Event,
+    ExitCause,
+    ExitRecord,
+    KernelState,
+    Program,
+)
 
 any_text = st.text(st.characters(exclude_categories=()), max_size=50)
 any_number = st.integers(-(2**70), 2**70)
@@ -121,18 +128,22 @@ def test_a_tunable_keeps_the_type_of_its_constant() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kernel", "active", "owner"),
+    ("kernel", "deployments", "owner"),
     [
-        (samples.ABSENT, None, "kernel-default"),
-        (samples.DISABLED, None, "kernel-default"),
-        (samples.DISABLED, samples.deployment(), "kernel-default"),
-        (samples.ENABLED, samples.deployment(), "schedcp"),
-        (samples.ENABLED, None, "foreign"),
-        (replace(samples.ENABLED, policy="lavd"), samples.deployment(), "foreign"),
+        (samples.ABSENT, (), "kernel-default"),
+        (samples.DISABLED, (), "kernel-default"),
+        (samples.DISABLED, (samples.deployment(),), "kernel-default"),
+        (samples.ENABLED, (samples.deployment(),), "schedcp"),
+        (samples.ENABLED, (samples.deployment(1, DeploymentState.ATTACHING),), "schedcp"),
+        (samples.ENABLED, (samples.deployment(1, DeploymentState.REVERTED),), "foreign"),
+        (samples.ENABLED, (), "foreign"),
+        (replace(samples.ENABLED, policy="lavd"), (samples.deployment(),), "foreign"),
     ],
 )
-def test_whose_scheduler_runs(kernel: KernelState, active: Any, owner: str) -> None:
-    assert conversion.owner(kernel, active) == owner
+def test_whose_scheduler_runs(
+    kernel: KernelState, deployments: tuple[Deployment, ...], owner: str
+) -> None:
+    assert conversion.owner(kernel, deployments) == owner
 
 
 @pytest.mark.parametrize("name", ["scx_batch", "scx_a", "scx_01234567890"])

@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
-from argparse import SUPPRESS, ArgumentParser
+import sys
+from argparse import SUPPRESS, ArgumentParser, HelpFormatter
 
 from schedcpd import __version__
 from schedctl.parser.commands import COMMANDS
+from schedctl.report import USUAL_WIDTH, width_of
 
 
 def build() -> ArgumentParser:
@@ -16,19 +18,29 @@ def build() -> ArgumentParser:
         description="Show and steer schedcp, which gives each workload the scheduler it needs.",
         epilog="See schedctl(1) for the exit status and the shape of the JSON.",
         allow_abbrev=False,
+        formatter_class=_formatter,
     )
     parser.add_argument("--version", action="version", version=f"schedctl {__version__}")
     _add_json(parser)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for command in COMMANDS:
         sub = commands.add_parser(
-            command.name, help=command.help, description=_sentence(command.help), allow_abbrev=False
+            command.name,
+            help=command.help,
+            description=_sentence(command.help),
+            allow_abbrev=False,
+            formatter_class=_formatter,
         )
         _add_json(sub)
         for argument in command.arguments:
             sub.add_argument(*argument.names, **argument.options)
         sub.set_defaults(function=command.function)
     return parser
+
+
+def _formatter(prog: str) -> HelpFormatter:
+    # Told its width, argparse does not load shutil, and with it four compression libraries.
+    return HelpFormatter(prog, width=(width_of(sys.stdout) or USUAL_WIDTH) - 2)
 
 
 def _add_json(parser: ArgumentParser) -> None:

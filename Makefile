@@ -63,7 +63,7 @@ lint-c: root
 
 lint-files: root
 	@$(STEP) -q "licence lines" $(ON_FILES) '*.py' '*.[ch]' '*.toml' '*.sh' '*.1' '*.xml' '*.policy' '*.conf' \
-		'*.service' '*.timer' '*Makefile' debian/rules 'tests/tools/*' '.ci/*' -- tests/tools/spdx
+		'*.service' '*.timer' '*Makefile' debian/rules 'tests/tools/*' '.ci/*' ':!etc' -- tests/tools/spdx
 	@$(STEP) -q "shellcheck" $(ON_FILES) --scripts . -- $(ROOT) shellcheck
 	@$(STEP) -q "shellcheck of the completion" $(ON_FILES) 'client/completion/*' -- $(ROOT) shellcheck --shell=bash
 	@$(STEP) -q "codespell" $(ON_FILES) . ':!COPYING' -- $(ROOT) codespell

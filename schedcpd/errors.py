@@ -96,7 +96,7 @@ class LimitsSet(SchedcpError):
 
 
 class KernelRejected(SchedcpError):
-    """The kernel refused ``policy`` at ``stage``: open, load, attach or settle; ``log``: its words."""
+    """The kernel refused ``policy`` at ``stage`` (open to settle); ``log`` has its words."""
 
     def __init__(self, policy: str, stage: str, reason: str, log: str = "") -> None:
         self.policy = policy

@@ -25,6 +25,7 @@
 /* Constants of the kernel which are macros there, so BTF does not carry them. */
 #define SX_PF_KTHREAD 0x00200000
 #define SX_POLICY_IDLE 5
+#define SX_TASK_UNINTERRUPTIBLE 2
 #define SX_ENOMEM 12
 #define SX_E2BIG 7
 
@@ -37,6 +38,7 @@
 /* ---- enums, relocated at load ------------------------------------------- */
 
 #define SX_ENUM(type, name) bpf_core_enum_value(enum type, name)
+#define SX_DEQ_SLEEP SX_ENUM(scx_deq_flags, SCX_DEQ_SLEEP)
 #define SX_ENQ_WAKEUP SX_ENUM(scx_enq_flags, SCX_ENQ_WAKEUP)
 #define SX_ENQ_PREEMPT SX_ENUM(scx_enq_flags, SCX_ENQ_PREEMPT)
 #define SX_KICK_IDLE SX_ENUM(scx_kick_flags, SCX_KICK_IDLE)
@@ -175,6 +177,14 @@ static __always_inline void sx_reenqueue_local(void)
 static __always_inline u64 sx_now(void)
 {
 	return bpf_ksym_exists(scx_bpf_now) ? scx_bpf_now() : bpf_ktime_get_ns();
+}
+
+/* Whether user task @p is inside a system call (x86: else orig_ax is negative). */
+static __always_inline bool sx_in_syscall(struct task_struct *p)
+{
+	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(p);
+
+	return (long)BPF_CORE_READ(regs, orig_ax) >= 0;
 }
 
 /* ---- exit record ---------------------------------------------------------- */

@@ -70,16 +70,18 @@ enum fair_run {
 
 struct fair_task {
 	u64 vtime;
-	u64 ran_ns;   /* sum_exec_runtime at the last charge */
-	u64 burst_ns; /* CPU time since the last wake-up */
-	u64 line_off; /* pin_off when it was queued as pinned */
-	u64 load;     /* what it adds to the load counters */
-	u64 weight;   /* at the last time it became runnable */
-	s32 load_cpu; /* ... of this CPU, or -1 */
-	u32 on_line;  /* queued as pinned since its last run */
-	u32 yielded;  /* called sched_yield() in this slice */
-	u32 batch;    /* of scx_batch's class */
-	u64 order;    /* rank in that class */
+	u64 ran_ns;	/* sum_exec_runtime at the last charge */
+	u64 burst_ns;	/* CPU time since the last wake-up */
+	u64 line_off;	/* pin_off when it was queued as pinned */
+	u64 load;	/* what it adds to the load counters */
+	u64 weight;	/* at the last time it became runnable */
+	s32 load_cpu;	/* ... of this CPU, or -1 */
+	u32 on_line;	/* queued as pinned since its last run */
+	u32 yielded;	/* called sched_yield() in this slice */
+	u32 batch;	/* of scx_batch's class */
+	u64 order;	/* rank in that class */
+	u32 holds;	/* runs in a row it got as a possible lock holder */
+	u32 lock_sleep; /* it last slept where locks are waited for */
 };
 
 struct fair_cpu {

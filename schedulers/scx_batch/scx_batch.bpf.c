@@ -20,21 +20,22 @@
  * queue is in order of age alone.  Once that epoch has begun, the head is due: it
  * has not run since before, so it sips, and is queued for the epoch after.  One
  * ordered queue is enough, no scans and no timers (a BPF timer dies with the last
- * descriptor of its map, while the policy may live on through its link).
+ * descriptor of its map, while the policy may live on through its link).  Tasks
+ * that others probably wait for count as due at once, see batch_holds_up().
  *
  * Suits: many independent CPU-bound jobs that all have to finish, above all when
  * one is much longer and started early: compression, encoding, test shards.
  *
  * Does not suit: jobs that wait for each other by spinning; a batch whose results
- * are wanted at an even pace; a long job that is started last; jobs that share
- * kernel locks with the rest of the system (it may wait for a sip, a second or
- * more); more than some 2000 waiting tasks per CPU (sips take all the time there
- * is).  Hosts that use cpu.weight, cpu.max or cpu.idle, and large machines, as for
+ * are wanted at an even pace; a long job that is started last; jobs that spend
+ * most of their time in system calls or waiting for kernel locks (order is lost);
+ * more than some 1000 waiting tasks per CPU (sips take all the time there is).
+ * A task preempted in a page fault may still keep a lock for an epoch.  Hosts that use cpu.weight, cpu.max or cpu.idle, and large machines, as for
  * scx_fair.  Tasks of the batch that are pinned to one CPU count as the others.
  *
  * kfuncs: those of scx_fair.  Kernel 6.16 or later.
  */
-#include "scx_fair_core.bpf.h"
+#include "scx_fair_ops.bpf.h"
 
 char _license[] SEC("license") = "GPL";
 
@@ -53,6 +54,8 @@ const volatile u32 sip_percent = 5;
 /* ... but not shorter and not longer than this, in ns. */
 const volatile u64 epoch_min_ns = 1000000000;
 const volatile u64 epoch_max_ns = 4000000000;
+/* A task in a system call may go on for this many such runs, to get out of it. */
+const volatile u32 hold_sips = 8;
 /* Who is due for longer than one or two of these runs whatever the weights, in ns. */
 const volatile u64 late_ns = 6000000000;
 
@@ -62,7 +65,7 @@ u64 nr_batch_kept;     /* ... that got another slice */
 u64 nr_batch_preempt;  /* ... cut short for an older one */
 u64 nr_sips;	       /* ... taken because they were due */
 u64 nr_epochs;	       /* rounds of such runs */
-u64 nr_rcu_readers;    /* tasks queued ahead because they were in an RCU read section */
+u64 nr_holders;	       /* ... queued ahead of all, as others may wait for them */
 u64 nr_forced;	       /* picks of the batch out of turn: a task was late */
 
 enum batch_const {
@@ -193,11 +196,11 @@ static void batch_preempt_youngest(struct task_struct *p, s32 cpu, u64 order)
 }
 
 /*
- * A task preempted as an RCU reader holds up everybody's grace periods.  A task
- * that is put back runs this code itself, and the call has read sections of its
- * own: the smallest nesting ever seen.
+ * RCU readers hold up everybody's grace periods.  A task that is put back runs
+ * this code itself, and the call has read sections of its own: the smallest
+ * nesting ever seen.
  */
-static bool batch_holds_up(struct task_struct *p)
+static bool batch_reads_rcu(struct task_struct *p)
 {
 	int nesting;
 
@@ -211,19 +214,38 @@ static bool batch_holds_up(struct task_struct *p)
 	return nesting > rcu_nesting_base;
 }
 
+/*
+ * Whether others may be waiting for @p: an RCU reader, a task preempted inside a
+ * system call (within reason, some do little else), or one woken from where tasks
+ * wait for kernel locks, as it is likely to be the lock's next owner.
+ */
+static bool batch_holds_up(struct task_struct *p, struct fair_task *t, u64 enq_flags)
+{
+	bool woken = enq_flags & SX_ENQ_WAKEUP;
+
+	if (batch_reads_rcu(p) || (woken && t->lock_sleep))
+		return true;
+	if (!woken && t->holds < hold_sips && sx_in_syscall(p)) {
+		t->holds++;
+		return true;
+	}
+	t->holds = 0;
+	return false;
+}
+
 static void batch_enqueue_task(struct task_struct *p, struct fair_task *t, u64 enq_flags)
 {
-	u64 key = epoch + (1ULL << BATCH_ORDER_BITS) + t->order;
+	bool holds_up = batch_holds_up(p, t, enq_flags);
+	u64 key = holds_up ? epoch : epoch + (1ULL << BATCH_ORDER_BITS) + t->order;
 
-	if (batch_holds_up(p)) {
-		SX_COUNT(nr_rcu_readers);
-		key = epoch;
-	}
+	if (holds_up)
+		SX_COUNT(nr_holders);
 	SX_COUNT(nr_batch_enqueued);
 	t->on_line = 0;
+	t->lock_sleep = 0;
 	sx_insert_vtime(p, BATCH_DSQ, slice_ns, key, enq_flags);
 	if (!fair_kick_idle(p) && (enq_flags & SX_ENQ_WAKEUP))
-		batch_preempt_youngest(p, scx_bpf_task_cpu(p), t->order);
+		batch_preempt_youngest(p, scx_bpf_task_cpu(p), holds_up ? 0 : t->order);
 }
 
 static void batch_find(s32 cpu, struct batch_head *head)
@@ -294,11 +316,6 @@ static bool batch_pick(struct fair_cpu *c, struct task_struct *prev, struct fair
 		return false;
 	batch_keep(c, prev, t, grant);
 	return true;
-}
-
-s32 SX_OPS(batch_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wake_flags)
-{
-	return fair_select_cpu(p, prev_cpu, wake_flags);
 }
 
 void SX_OPS(batch_enqueue, struct task_struct *p, u64 enq_flags)
@@ -404,8 +421,11 @@ void SX_OPS(batch_quiescent, struct task_struct *p, u64 deq_flags)
 {
 	struct fair_task *t = fair_task(p);
 
-	if (t)
-		fair_load_sub(t);
+	if (!t)
+		return;
+	fair_load_sub(t);
+	t->lock_sleep = (deq_flags & SX_DEQ_SLEEP) && (p->__state & SX_TASK_UNINTERRUPTIBLE) &&
+			!BPF_CORE_READ_BITFIELD_PROBED(p, in_iowait);
 }
 
 bool SX_OPS(batch_yield, struct task_struct *from, struct task_struct *to)
@@ -423,47 +443,10 @@ bool SX_OPS(batch_yield, struct task_struct *from, struct task_struct *to)
 	return false;
 }
 
-void SX_OPS(batch_cpu_release, s32 cpu, struct scx_cpu_release_args *args)
-{
-	SX_COUNT(nr_reenqueued);
-	sx_reenqueue_local();
-}
-
-void SX_OPS(batch_cpu_online, s32 cpu)
-{
-	__sync_fetch_and_add(&nr_online, 1);
-}
-
 void SX_OPS(batch_cpu_offline, s32 cpu)
 {
 	fair_cpu_offline(cpu);
 	fair_drain(BATCH_DSQ, cpu);
-}
-
-void SX_OPS(batch_enable, struct task_struct *p)
-{
-	struct fair_task *t = fair_task(p);
-
-	if (t)
-		fair_enable(p, t);
-}
-
-void SX_OPS(batch_disable, struct task_struct *p)
-{
-	struct fair_task *t = fair_task(p);
-
-	if (t)
-		fair_load_sub(t);
-}
-
-s32 SX_OPS_SLEEPABLE(batch_init_task, struct task_struct *p, struct scx_init_task_args *args)
-{
-	return fair_init_task(p);
-}
-
-void SX_OPS(batch_exit_task, struct task_struct *p, struct scx_exit_task_args *args)
-{
-	bpf_task_storage_delete(&fair_tasks, p);
 }
 
 s32 SX_OPS_SLEEPABLE(batch_init)
@@ -479,14 +462,9 @@ s32 SX_OPS_SLEEPABLE(batch_init)
 	return scx_bpf_create_dsq(BATCH_DSQ, -1);
 }
 
-void SX_OPS(batch_exit, struct scx_exit_info *ei)
-{
-	sx_record(ei);
-}
-
 SEC(".struct_ops.link")
 struct sched_ext_ops batch_ops = {
-	.select_cpu = (void *)batch_select_cpu,
+	.select_cpu = (void *)fair_op_select_cpu,
 	.enqueue = (void *)batch_enqueue,
 	.dispatch = (void *)batch_dispatch,
 	.runnable = (void *)batch_runnable,
@@ -494,15 +472,15 @@ struct sched_ext_ops batch_ops = {
 	.stopping = (void *)batch_stopping,
 	.quiescent = (void *)batch_quiescent,
 	.yield = (void *)batch_yield,
-	.cpu_release = (void *)batch_cpu_release,
-	.cpu_online = (void *)batch_cpu_online,
+	.cpu_release = (void *)fair_op_cpu_release,
+	.cpu_online = (void *)fair_op_cpu_online,
 	.cpu_offline = (void *)batch_cpu_offline,
-	.enable = (void *)batch_enable,
-	.disable = (void *)batch_disable,
-	.init_task = (void *)batch_init_task,
-	.exit_task = (void *)batch_exit_task,
+	.enable = (void *)fair_op_enable,
+	.disable = (void *)fair_op_disable,
+	.init_task = (void *)fair_op_init_task,
+	.exit_task = (void *)fair_op_exit_task,
 	.init = (void *)batch_init,
-	.exit = (void *)batch_exit,
+	.exit = (void *)fair_op_exit,
 	.timeout_ms = 30000,
 	.name = "scx_batch",
 };

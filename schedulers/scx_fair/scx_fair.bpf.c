@@ -20,16 +20,11 @@
  * dsq_nr_queued, bpf_iter_scx_dsq, select_cpu_dfl, pick_idle_cpu, kick_cpu,
  * reenqueue_local; task_set_slice where present.  Kernel 6.16 or later.
  */
-#include "scx_fair_core.bpf.h"
+#include "scx_fair_ops.bpf.h"
 
 char _license[] SEC("license") = "GPL";
 
-s32 SX_OPS(fair_select_cpu_op, struct task_struct *p, s32 prev_cpu, u64 wake_flags)
-{
-	return fair_select_cpu(p, prev_cpu, wake_flags);
-}
-
-void SX_OPS(fair_enqueue_op, struct task_struct *p, u64 enq_flags)
+void SX_OPS(fair_op_enqueue, struct task_struct *p, u64 enq_flags)
 {
 	struct fair_task *t = fair_task(p);
 
@@ -39,7 +34,7 @@ void SX_OPS(fair_enqueue_op, struct task_struct *p, u64 enq_flags)
 		sx_insert(p, SX_DSQ_GLOBAL, slice_ns, enq_flags);
 }
 
-void SX_OPS(fair_dispatch_op, s32 cpu, struct task_struct *prev)
+void SX_OPS(fair_op_dispatch, s32 cpu, struct task_struct *prev)
 {
 	struct fair_cpu *c = fair_cpu(cpu);
 	struct fair_task *t = NULL;
@@ -55,7 +50,7 @@ void SX_OPS(fair_dispatch_op, s32 cpu, struct task_struct *prev)
 	fair_pick(cpu, c, t ? prev : NULL, t, &head);
 }
 
-void SX_OPS(fair_runnable_op, struct task_struct *p, u64 enq_flags)
+void SX_OPS(fair_op_runnable, struct task_struct *p, u64 enq_flags)
 {
 	struct fair_task *t = fair_task(p);
 
@@ -65,7 +60,7 @@ void SX_OPS(fair_runnable_op, struct task_struct *p, u64 enq_flags)
 	fair_wake(p, t, enq_flags);
 }
 
-void SX_OPS(fair_running_op, struct task_struct *p)
+void SX_OPS(fair_op_running, struct task_struct *p)
 {
 	struct fair_cpu *c = fair_cpu(scx_bpf_task_cpu(p));
 	struct fair_task *t = fair_task(p);
@@ -74,7 +69,7 @@ void SX_OPS(fair_running_op, struct task_struct *p)
 		fair_running(p, t, c);
 }
 
-void SX_OPS(fair_stopping_op, struct task_struct *p, bool runnable)
+void SX_OPS(fair_op_stopping, struct task_struct *p, bool runnable)
 {
 	struct fair_cpu *c = fair_cpu(scx_bpf_task_cpu(p));
 	struct fair_task *t = fair_task(p);
@@ -85,7 +80,7 @@ void SX_OPS(fair_stopping_op, struct task_struct *p, bool runnable)
 		c->run = FAIR_RUN_OTHER;
 }
 
-void SX_OPS(fair_quiescent_op, struct task_struct *p, u64 deq_flags)
+void SX_OPS(fair_op_quiescent, struct task_struct *p, u64 deq_flags)
 {
 	struct fair_task *t = fair_task(p);
 
@@ -93,7 +88,7 @@ void SX_OPS(fair_quiescent_op, struct task_struct *p, u64 deq_flags)
 		fair_load_sub(t);
 }
 
-bool SX_OPS(fair_yield_op, struct task_struct *from, struct task_struct *to)
+bool SX_OPS(fair_op_yield, struct task_struct *from, struct task_struct *to)
 {
 	struct fair_task *t = fair_task(from);
 
@@ -102,77 +97,35 @@ bool SX_OPS(fair_yield_op, struct task_struct *from, struct task_struct *to)
 	return false;
 }
 
-void SX_OPS(fair_cpu_release_op, s32 cpu, struct scx_cpu_release_args *args)
-{
-	SX_COUNT(nr_reenqueued);
-	sx_reenqueue_local();
-}
-
-void SX_OPS(fair_cpu_online_op, s32 cpu)
-{
-	__sync_fetch_and_add(&nr_online, 1);
-}
-
-void SX_OPS(fair_cpu_offline_op, s32 cpu)
+void SX_OPS(fair_op_cpu_offline, s32 cpu)
 {
 	fair_cpu_offline(cpu);
 }
 
-void SX_OPS(fair_enable_op, struct task_struct *p)
-{
-	struct fair_task *t = fair_task(p);
-
-	if (t)
-		fair_enable(p, t);
-}
-
-void SX_OPS(fair_disable_op, struct task_struct *p)
-{
-	struct fair_task *t = fair_task(p);
-
-	if (t)
-		fair_load_sub(t);
-}
-
-s32 SX_OPS_SLEEPABLE(fair_init_task_op, struct task_struct *p, struct scx_init_task_args *args)
-{
-	return fair_init_task(p);
-}
-
-void SX_OPS(fair_exit_task_op, struct task_struct *p, struct scx_exit_task_args *args)
-{
-	bpf_task_storage_delete(&fair_tasks, p);
-}
-
-s32 SX_OPS_SLEEPABLE(fair_init_op)
+s32 SX_OPS_SLEEPABLE(fair_op_init)
 {
 	return fair_init();
 }
 
-void SX_OPS(fair_exit_op, struct scx_exit_info *ei)
-{
-	sx_record(ei);
-}
-
 SEC(".struct_ops.link")
 struct sched_ext_ops fair_ops = {
-	.select_cpu = (void *)fair_select_cpu_op,
-	.enqueue = (void *)fair_enqueue_op,
-	.dispatch = (void *)fair_dispatch_op,
-	.runnable = (void *)fair_runnable_op,
-	.running = (void *)fair_running_op,
-	.stopping = (void *)fair_stopping_op,
-	.quiescent = (void *)fair_quiescent_op,
-	.yield = (void *)fair_yield_op,
-	.cpu_release = (void *)fair_cpu_release_op,
-	.cpu_online = (void *)fair_cpu_online_op,
-	.cpu_offline = (void *)fair_cpu_offline_op,
-	.enable = (void *)fair_enable_op,
-	.disable = (void *)fair_disable_op,
-	.init_task = (void *)fair_init_task_op,
-	.exit_task = (void *)fair_exit_task_op,
-	.init = (void *)fair_init_op,
-	.exit = (void *)fair_exit_op,
+	.select_cpu = (void *)fair_op_select_cpu,
+	.enqueue = (void *)fair_op_enqueue,
+	.dispatch = (void *)fair_op_dispatch,
+	.runnable = (void *)fair_op_runnable,
+	.running = (void *)fair_op_running,
+	.stopping = (void *)fair_op_stopping,
+	.quiescent = (void *)fair_op_quiescent,
+	.yield = (void *)fair_op_yield,
+	.cpu_release = (void *)fair_op_cpu_release,
+	.cpu_online = (void *)fair_op_cpu_online,
+	.cpu_offline = (void *)fair_op_cpu_offline,
+	.enable = (void *)fair_op_enable,
+	.disable = (void *)fair_op_disable,
+	.init_task = (void *)fair_op_init_task,
+	.exit_task = (void *)fair_op_exit_task,
+	.init = (void *)fair_op_init,
+	.exit = (void *)fair_op_exit,
 	.timeout_ms = 30000,
 	.name = "scx_fair",
 };

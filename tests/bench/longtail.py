@@ -16,8 +16,8 @@ import time
 from pathlib import Path
 
 JOBS = 40
-SHORT_S = 0.8  # CPU seconds
-LONG_FACTOR = 28  # the long job against a short one
+SHORT_S = 1.0  # CPU seconds
+LONG_FACTOR = 24  # the long job against a short one
 COMPRESS = ("/usr/bin/xz", "--format=xz", "-1", "--threads=1", "--stdout")
 SOURCES = ("/usr/lib/python3", "/usr/lib/x86_64-linux-gnu", "/usr/bin")
 SAMPLE_BYTES = 2_000_000

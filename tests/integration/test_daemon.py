@@ -124,8 +124,8 @@ async def test_apply_over_the_bus_and_the_end_of_the_workload(
     assert active is not None
     assert (active.policy, active.state) == ("scx_batch", DeploymentState.ATTACHED)
     machine.set_populated(BATCH, False)
-    await eventually(lambda: daemon.supervisor.active is None)
-    assert daemon.supervisor.deployments[active.id].state is DeploymentState.REVERTED
+    ended = DeploymentState.REVERTED
+    await eventually(lambda: daemon.supervisor.deployments[active.id].state is ended)
 
 
 async def test_bus_that_goes_away_ends_the_daemon_and_its_policy(

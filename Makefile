@@ -97,8 +97,8 @@ test-debian: root ## the same on Debian 13's Python, in the build root
 check-vm: lab ## the installed package in the virtual machine
 	@$(STEP) "tests in the virtual machine" env SCHEDCP_DEB=$(CURDIR)/$(DEB) $(BIN)/pytest tests/vm
 
-check-kernels: root ## both policies on every kernel with sched_ext
-	@$(STEP) "policies on every kernel" $(LAB) check-kernels
+check-kernels: deb ## the policies on every kernel of the lab
+	@$(STEP) "policies on every kernel" env PYTHONPATH=tests $(BIN)/python -m vm.matrix --deb $(DEB)
 
 # ── package
 

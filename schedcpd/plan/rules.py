@@ -67,7 +67,7 @@ def plan(
 
 
 def still_fits(profile: WorkloadProfile, cpus: int, thresholds: Thresholds | None = None) -> bool:
-    """Whether a batch still has a queue to order; the caller waits for several such answers in a row.
+    """Whether a batch still has a queue to order; the caller waits for more than one answer.
 
     Nothing is asked of pressure or share of CPUs: the policy itself changes both.
     """

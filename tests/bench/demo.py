@@ -46,9 +46,7 @@ def run_batch(machine: Machine, scheduler: str, name: str, show_status: bool) ->
     result = f"{FOLDER}-{name}.json"
     command = f"exec /usr/bin/python3 {GUEST_SCRIPT} run {FOLDER} >{result}"
     began = time.monotonic()
-    # Not Machine.start: that opens a login session, whose cgroup outlives the batch.
-    service = ["systemd-run", "--quiet", "--collect", f"--unit={name}", "--uid=user"]
-    machine.run([*service, "sh", "-c", command])
+    machine.start(command, unit=name, user="user")
     policy = ""
     if scheduler == SCHEDCP:
         machine.wait_for("test -e /sys/kernel/sched_ext/root/ops", 30, interval_s=0.5)

@@ -52,10 +52,7 @@ def in_unit(
     """In a transient systemd unit, and so in a cgroup of its own."""
     line = ["/usr/bin/systemd-run", "--quiet", "--collect", f"--unit={unit}"]
     line += ["--pipe", "--wait"] if wait else []
-    line += (
-        []
-        if user == "root"
-        else [f"--uid={user}", "--property=PAMName=runuser-l", "--property=WorkingDirectory=~"]
-    )
+    # No PAM: a login session would take the command out of the unit's cgroup.
+    line += [] if user == "root" else [f"--uid={user}", "--property=WorkingDirectory=~"]
     line += [f"--setenv={name}={value}" for name, value in env.items()]
     return [*line, "--", *words(command)]

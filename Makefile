@@ -22,11 +22,8 @@ help: ## show these targets
 
 # ── everything
 
-# The set-up of the lab is mostly waiting for the network, so it goes on beside the rest; the virtual machine needs
-# both CPUs. Each step's output comes in one piece when the step ends.
-check: ## all that a change must pass
-	@$(MAKE) --jobs=2 --output-sync=line lint test test-debian check-deb lab
-	@$(MAKE) check-vm
+# One after the other: some tests wait for real processes, and the virtual machine needs both CPUs.
+check: lint test test-debian check-deb check-vm ## all that a change must pass
 
 check-fast: lint-python test-unit ## the quick part of it: Python lint and unit tests
 

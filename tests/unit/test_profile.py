@@ -315,7 +315,7 @@ async def test_many_processes_are_sampled(machine: Machine) -> None:
 
 
 async def test_thousands_of_threads_are_sampled(machine: Machine) -> None:
-    machine.process(1, "java", "RS" * 1500)
+    machine.process(1, "java", "RRS" * 1000)
     machine.process(2, "java", "S" * 10)
     read: list[str] = []
     real = os.open

@@ -21,6 +21,7 @@ FOLDER = "/var/tmp/longtail"
 DEFAULT, SCHEDCP = "kernel default", "schedcp"
 SEED = 7
 RUN_TIMEOUT_S = 300.0
+POLL_S = 2.0  # every look costs the machine a little CPU, under either scheduler
 CPUS = 2
 
 
@@ -49,12 +50,12 @@ def run_batch(machine: Machine, scheduler: str, name: str, show_status: bool) ->
     machine.start(command, unit=name, user="user")
     policy = ""
     if scheduler == SCHEDCP:
-        machine.wait_for("test -e /sys/kernel/sched_ext/root/ops", 30, interval_s=0.5)
+        machine.wait_for("test -e /sys/kernel/sched_ext/root/ops", 60, interval_s=POLL_S)
         policy = machine.run("cat /sys/kernel/sched_ext/root/ops").stdout.strip()
         if show_status:
             status = machine.run(["schedctl", "status"], user="user").stdout
             print(f"\nschedctl status, {time.monotonic() - began:.0f} s into a run:\n\n{status}")
-    machine.wait_for(f"! systemctl is-active --quiet {name}", RUN_TIMEOUT_S, interval_s=1.0)
+    machine.wait_for(f"! systemctl is-active --quiet {name}", RUN_TIMEOUT_S, interval_s=POLL_S)
     found = json.loads(machine.run(["cat", result]).stdout)
     cpu = [job["cpu_s"] for job in found["jobs"]]
     return Run(scheduler, found["makespan_s"], sum(cpu) + found["own_cpu_s"], max(cpu), policy)

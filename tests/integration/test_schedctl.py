@@ -259,6 +259,13 @@ async def _line(stream: asyncio.StreamReader | None) -> str:
 
 
 @pytest.mark.usefixtures("service")
+async def test_empty_log_says_so(bus_address: str, core: FakeCore) -> None:
+    core.logged.clear()
+    ran = await client.schedctl(bus_address, "log")
+    assert ran.out == "Nothing has happened since the daemon started.\n"
+
+
+@pytest.mark.usefixtures("service")
 async def test_log_follows_until_interrupted(bus_address: str, core: FakeCore) -> None:
     async with following(bus_address) as process:
         assert (await _line(process.stdout)).endswith("batch.service: scx_batch is attached")

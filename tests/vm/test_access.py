@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from lab.machine import Machine
@@ -20,10 +22,12 @@ READING = (
 
 
 def test_user_reads_everything(machine: Machine) -> None:
-    start_idle(machine)
+    schedctl(machine, "apply", start_idle(machine), "scx_fair")
     for words in READING:
         assert schedctl(machine, *words, user="user").stdout, words
-        assert asked(machine, *words, user="user") is not None, words
+        shown = schedctl(machine, *words, "--json", user="user").stdout
+        # A log is one object a line, everything else one document.
+        assert [json.loads(part) for part in (shown.splitlines() if words == ("log",) else [shown])]
 
 
 def test_user_changes_nothing(machine: Machine) -> None:

@@ -19,8 +19,11 @@ async def run(context: Context, arguments: Namespace) -> ExitCode:
     """Show the newest events; with ``--follow`` go on until Ctrl-C."""
     async with context.daemon() as daemon:
         if not arguments.follow:
-            for event in await daemon.events(arguments.lines):
+            events = await daemon.events(arguments.lines)
+            for event in events:
                 write(context, event)
+            if arguments.lines and not events and not context.json:
+                context.report.line("Nothing has happened since the daemon started.")
             return ExitCode.OK
         with contextlib.suppress(asyncio.CancelledError):  # Ctrl-C is how this ends
             await follow(context, daemon, arguments.lines)

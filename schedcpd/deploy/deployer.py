@@ -115,7 +115,7 @@ class Deployer:
             if active and (active.workload_id, active.policy) == (workload.id, card.name):
                 return active
             self._check_machine(card)
-            await self._let_go(DeploymentState.REVERTED)
+            await self._let_go()
             deployment = Deployment(
                 id=next(self._ids),
                 workload_id=workload.id,
@@ -130,7 +130,7 @@ class Deployer:
     async def revert(self) -> None:
         """Go back to the kernel default; nothing to do when no policy of ours is attached."""
         async with self._lock:
-            await self._let_go(DeploymentState.REVERTED)
+            await self._let_go()
 
     def limits(self) -> tuple[str, ...]:
         """The CPU weights and limits set on this machine, a sentence each."""
@@ -201,7 +201,7 @@ class Deployer:
         self._forget_holder()
         self._end(deployment.id, DeploymentState.EJECTED, status, str(error))
 
-    async def _let_go(self, state: DeploymentState) -> None:
+    async def _let_go(self) -> None:
         holder, active, watch = self._holder, self.active, self._watch
         if holder is None or active is None:
             return
@@ -209,7 +209,7 @@ class Deployer:
         if watch is not None:
             watch.cancel()
         status = await holder.detach()
-        self._end(active.id, state, status, "")
+        self._end(active.id, DeploymentState.REVERTED, status, "")
 
     def _forget_holder(self) -> None:
         self._holder = None

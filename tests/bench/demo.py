@@ -9,6 +9,7 @@ import random
 import statistics
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -97,6 +98,13 @@ def ratios(pairs: list[tuple[Run, Run]]) -> list[float]:
     return [pair[SCHEDCP].makespan_s / pair[DEFAULT].makespan_s for pair in found]
 
 
+def medians(pairs: list[tuple[Run, Run]], figure: Callable[[Run], float]) -> tuple[float, float]:
+    """The median of a figure under the kernel default, and under schedcp."""
+    runs = [by_scheduler(pair) for pair in pairs]
+    default, ours = ([figure(run[name]) for run in runs] for name in (DEFAULT, SCHEDCP))
+    return statistics.median(default), statistics.median(ours)
+
+
 def table(pairs: list[tuple[Run, Run]], bound_s: float) -> str:
     """What a person reads: a row a pair, then medians and spread."""
     lines = ["pair  first           kernel default    schedcp   ratio"]
@@ -107,21 +115,16 @@ def table(pairs: list[tuple[Run, Run]], bound_s: float) -> str:
             f"{number:4}  {pair[0].scheduler:14} {default:13.1f} s {ours:8.1f} s {ratio:7.2f}"
         )
     found = ratios(pairs)
-    medians = [
-        statistics.median(by_scheduler(pair)[name].makespan_s for pair in pairs)
-        for name in (DEFAULT, SCHEDCP)
-    ]
+    default_s, ours_s = medians(pairs, lambda run: run.makespan_s)
     median = statistics.median(found)
-    lines.append(f"median{medians[0]:29.1f} s {medians[1]:8.1f} s {median:7.2f}")
+    lines.append(f"median{default_s:29.1f} s {ours_s:8.1f} s {median:7.2f}")
     lines.append(f"ratios from {min(found):.2f} to {max(found):.2f} in {len(found)} pairs")
     lines.append(f"no schedule can be shorter than {bound_s:.1f} s: max(longest job, work / CPUs)")
-    work = [
-        statistics.median(by_scheduler(pair)[name].cpu_s for pair in pairs)
-        for name in (DEFAULT, SCHEDCP)
-    ]
+    default_cpu_s, our_cpu_s = medians(pairs, lambda run: run.cpu_s)
     lines.append(
-        f"the same work took {work[0]:.1f} s of CPU under the kernel default and {work[1]:.1f} s"
-        " under schedcp:\nswitching between jobs costs CPU, more so in an emulated machine"
+        f"the same work took {default_cpu_s:.1f} s of CPU under the kernel default and"
+        f" {our_cpu_s:.1f} s under schedcp:\n"
+        "switching between jobs costs CPU, more so in an emulated machine"
     )
     return "\n".join(lines)
 

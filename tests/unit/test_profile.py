@@ -290,14 +290,8 @@ async def test_a_process_that_is_garbled_counts_for_nothing(machine: Machine) ->
     assert (await machine.summarise()).processes == 1
 
 
-async def test_many_processes_are_sampled(machine: Machine) -> None:
-    machine.started = dict.fromkeys(range(1, 2001), 99_000)
-    for pid in machine.started:
-        directory = machine.proc / str(pid)
-        directory.mkdir()
-        state = "R" if pid % 4 == 0 else "S"
-        (directory / "stat").write_text(STAT.format(pid, "job", state, 1, 99_000))
-    machine.list_processes()
+async def summarise_counting(machine: Machine) -> tuple[WorkloadProfile, list[str]]:
+    """The profile, and every file that was opened for it."""
     read: list[str] = []
     real = os.open
 
@@ -307,7 +301,18 @@ async def test_many_processes_are_sampled(machine: Machine) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "open", counting)
-        profile = await machine.summarise()
+        return await machine.summarise(), read
+
+
+async def test_many_processes_are_sampled(machine: Machine) -> None:
+    machine.started = dict.fromkeys(range(1, 2001), 99_000)
+    for pid in machine.started:
+        directory = machine.proc / str(pid)
+        directory.mkdir()
+        state = "R" if pid % 4 == 0 else "S"
+        (directory / "stat").write_text(STAT.format(pid, "job", state, 1, 99_000))
+    machine.list_processes()
+    profile, read = await summarise_counting(machine)
     assert len([path for path in read if path.endswith("/stat")]) <= 600
     assert profile.processes == 2000
     assert profile.programs == (Program("job", 2000),)
@@ -317,16 +322,7 @@ async def test_many_processes_are_sampled(machine: Machine) -> None:
 async def test_thousands_of_threads_are_sampled(machine: Machine) -> None:
     machine.process(1, "java", "RRS" * 1000)
     machine.process(2, "java", "S" * 10)
-    read: list[str] = []
-    real = os.open
-
-    def counting(path: str, flags: int) -> int:
-        read.append(path)
-        return real(path, flags)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "open", counting)
-        profile = await machine.summarise()
+    profile, read = await summarise_counting(machine)
     assert len([path for path in read if "/task/" in path]) <= 2000
     assert profile.threads == 3010
     assert 0 < profile.runnable <= 3010

@@ -15,7 +15,7 @@ LAB := env PYTHONPATH=tests $(BIN)/python -m lab
 ROOT := $(LAB) root --
 VERSION := $(shell sed -nE 's/^__version__ = "(.*)"/\1/p' schedcpd/__init__.py)
 DEB := build/deb/schedcp_$(VERSION)_amd64.deb
-SHIPPED := COPYING client dbus-policy debian etc pyproject.toml schedcpd schedulers systemd tests/tools/deb
+SHIPPED := COPYING client dbus-policy debian etc probes pyproject.toml schedcpd schedulers systemd tests/tools/deb trial
 
 help: ## show these targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -23,7 +23,7 @@ help: ## show these targets
 # ── everything
 
 # One after the other: some tests wait for real processes, and the virtual machine needs both CPUs.
-check: lint test test-debian check-deb check-vm ## all that a change must pass
+check: lint test test-debian check-corpus check-deb check-vm ## all that a change must pass
 
 check-fast: lint-python test-unit ## the quick part of it: Python lint and unit tests
 
@@ -91,8 +91,27 @@ test-debian: root ## the same on Debian 13's Python, in the build root
 		env PYTHONDONTWRITEBYTECODE=1 HYPOTHESIS_STORAGE_DIRECTORY=/tmp/hypothesis \
 		python3 -m pytest --quiet -p no:cacheprovider --ignore=tests/unit/lab
 
+build/trial/schedcp-trial: $(wildcard trial/*) | root
+	@$(STEP) -q "trial run" $(ROOT) make -C trial OUT=/src/build/trial
+
+# The kernel that the corpus is judged for.
+build/lab/kernels/7.3: | root
+	@$(STEP) -q "kernel" $(LAB) kernels 7.3
+
+CORPUS = $(ROOT) env PYTHONPATH=tests:. PYTHONDONTWRITEBYTECODE=1 python3 -m corpus
+
+check-corpus: root build/trial/schedcp-trial build/lab/kernels/7.3 ## broken and sound policies, as far as the static analysis goes
+	@$(STEP) "corpus, static" $(CORPUS) --static-only --jobs 2 --out build/check-corpus.json
+
+verify-corpus: root build/trial/schedcp-trial build/lab/kernels/7.3 ## the same through to the micro-VM
+	@$(STEP) "corpus" $(CORPUS)
+
 check-vm: lab ## the installed package in the virtual machine
 	@$(STEP) "tests in the virtual machine" env SCHEDCP_DEB=$(CURDIR)/$(DEB) $(BIN)/pytest tests/vm
+
+check-crash: lab ## kill -9 a hundred times
+	@$(STEP) "a hundred kills" env SCHEDCP_DEB=$(CURDIR)/$(DEB) SCHEDCP_CRASHES=100 \
+		$(BIN)/pytest tests/vm/test_crash.py
 
 check-kernels: deb ## the policies on every kernel of the lab
 	@$(STEP) "policies on every kernel" env PYTHONPATH=tests $(BIN)/python -m vm.matrix --deb $(DEB)
@@ -120,12 +139,16 @@ check-deb: deb ## lintian, and a second build that must come out the same
 demo: lab ## a batch under the kernel default and under schedcp, in turns
 	@$(STEP) "demo" env PYTHONPATH=tests $(BIN)/python -m bench.demo --deb $(DEB)
 
-bench: lab ## what the idle daemon costs
-	@$(STEP) "bench" env PYTHONPATH=tests $(BIN)/python -m bench.idle --deb $(DEB)
+bench: lab build/probes/runqueue.bpf.o ## what the idle daemon and the probe cost
+	@$(STEP) "idle daemon" env PYTHONPATH=tests $(BIN)/python -m bench.idle --deb $(DEB)
+	@$(STEP) "run-queue probe" env PYTHONPATH=tests $(BIN)/python -m bench.probe_cost
+
+build/probes/runqueue.bpf.o: $(wildcard probes/*) schedulers/include/bpf.flags | root
+	@$(STEP) -q "probes" $(ROOT) make -C probes OUT=/src/build/probes
 
 clean: ## remove what was built, but not the lab's downloads
 	rm -rf build/deb build/deb-again build/shipped build/coverage .mypy_cache .pytest_cache .ruff_cache
 
 FORCE:
 .PHONY: help check check-fast venv root lab lint lint-python lint-c lint-files lint-units test test-unit test-debian \
-	check-vm check-kernels deb check-deb demo bench clean FORCE
+	check-corpus verify-corpus check-vm check-crash check-kernels deb check-deb demo bench clean FORCE

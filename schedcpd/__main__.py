@@ -24,11 +24,12 @@ from schedcpd import __version__
 from schedcpd.config import Config, load
 from schedcpd.daemon import CONFIG, Daemon, Places
 from schedcpd.errors import BusUnavailable, ConfigError
-from schedcpd.model import Event
+from schedcpd.model import DeploymentState, Event
 from schedcpd.supervisor import Supervisor
 
 log = logging.getLogger("schedcpd")
 
+WARNINGS = frozenset({"eject", "refuse", "trip", "quarantine"})
 EXIT_LOST = 1
 EXIT_CONFIG = 78  # EX_CONFIG of sysexits.h; the unit does not restart on it
 
@@ -46,17 +47,21 @@ def write_journal(event: Event) -> None:
     """One line a person can read, with the parts as fields of their own."""
     text = f"{event.subject}: {event.message}" if event.subject else event.message
     fields = {"SCHEDCP_EVENT": event.kind, "SCHEDCP_SUBJECT": event.subject}
-    level = logging.WARNING if event.kind in ("eject", "refuse") else logging.INFO
+    level = logging.WARNING if event.kind in WARNINGS else logging.INFO
     log.log(level, "%s", text, extra=fields)
 
 
 def status_line(supervisor: Supervisor) -> str:
     """What ``systemctl status`` shows."""
     active = supervisor.active
+    if active is not None and active.state is DeploymentState.CANARY:
+        return f"{active.policy} takes turns with the kernel default for {active.workload_id}"
     if active is not None:
         return f"{active.policy} schedules for {active.workload_id}"
     if supervisor.unusable():
         return "advice only: sched_ext cannot be used here"
+    if supervisor.safe:
+        return f"safe mode: {supervisor.safe}; 'schedctl resume' ends it"
     return f"the kernel default schedules; mode {supervisor.mode}"
 
 

@@ -59,6 +59,33 @@ class DeploySettings:
 
 
 @dataclass(frozen=True, slots=True)
+class CanarySettings:
+    """Table [canary]: how a policy proves itself before it is attached for good."""
+
+    window_s: float = 1.5  # of each turn
+    settle_s: float = 0.3  # not measured after each change of turns
+    min_pairs: int = 5
+    max_pairs: int = 12
+    batch_pairs: int = 2  # for a batch, which shows at its end only what it gained
+    margin: float = 0.03  # what it has to gain at least
+    batch_margin: float = 0.1  # what it may lose at most while its gain cannot be seen yet
+    confidence: float = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerSettings:
+    """Table [breaker]: when an attached policy has to go."""
+
+    window_s: float = 1.0
+    baseline_s: float = 0.5  # how long the kernel default is measured before a policy is attached
+    windows: int = 3  # bad ones in a row
+    others_wait_ratio: float = 4.0  # times what other workloads waited under the kernel default,
+    others_wait_ms: float = 30.0  # and more than this (99th percentile)
+    own_wait_ratio: float = 8.0  # the same for the workload itself, unless it is a batch
+    own_wait_ms: float = 100.0
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """The whole configuration; the defaults are those of a missing file."""
 
@@ -66,6 +93,8 @@ class Config:
     watch: WatchSettings = field(default_factory=WatchSettings)
     plan: Thresholds = field(default_factory=Thresholds)
     deploy: DeploySettings = field(default_factory=DeploySettings)
+    canary: CanarySettings = field(default_factory=CanarySettings)
+    breaker: BreakerSettings = field(default_factory=BreakerSettings)
 
 
 class _Refused(ValueError):
@@ -117,6 +146,7 @@ def _number(low: float, high: float) -> Check:
     return check
 
 
+# The ranges of the canary's pairs do not overlap either, but for the one number that suits both.
 # The entry and release ranges of runnable threads do not overlap, so they cannot contradict.
 _CHECKS: Mapping[str, Mapping[str, Check]] = {
     "daemon": {"mode": _mode},
@@ -133,6 +163,25 @@ _CHECKS: Mapping[str, Mapping[str, Check]] = {
         "release_age_s": _number(1, 604_800),
     },
     "deploy": {"settle_s": _number(0.05, 10), "dwell_s": _number(0, 3600)},
+    "canary": {
+        "window_s": _number(0.5, 60),
+        "settle_s": _number(0, 10),
+        "min_pairs": _whole(2, 8),
+        "max_pairs": _whole(8, 100),
+        "batch_pairs": _whole(2, 20),
+        "margin": _number(0, 0.5),
+        "batch_margin": _number(0, 0.5),
+        "confidence": _number(0.8, 0.999),
+    },
+    "breaker": {
+        "window_s": _number(0.2, 60),
+        "baseline_s": _number(0.1, 10),
+        "windows": _whole(1, 20),
+        "others_wait_ratio": _number(1.5, 1000),
+        "others_wait_ms": _number(1, 10_000),
+        "own_wait_ratio": _number(1.5, 1000),
+        "own_wait_ms": _number(1, 10_000),
+    },
 }
 
 

@@ -6,25 +6,34 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from random import Random
 
 from schedcpd import __version__
+from schedcpd.automation import Stages
 from schedcpd.bus import service
 from schedcpd.bus.service import BusService
 from schedcpd.config import Config, load
 from schedcpd.deploy import loader
+from schedcpd.deploy.conduct import Instruments, Score
 from schedcpd.deploy.deployer import Deployer, Kernel
 from schedcpd.deploy.limits import find_limits
 from schedcpd.deploy.loader import Loader, LoaderSettings
+from schedcpd.deploy.meter import Meter
+from schedcpd.deploy.probe.probe import NoProbe, Probe, ProbeSettings, start_probe
+from schedcpd.deploy.record import open_record
+from schedcpd.deploy.scores import make_score
 from schedcpd.errors import CardError, ConfigError, LoaderLost, NoPressure, TokenRefused
+from schedcpd.jobs import Jobs
 from schedcpd.kernel import cgroupfs, sched_ext
-from schedcpd.model import KernelState, Plan, Policy, Workload, WorkloadProfile
+from schedcpd.model import KernelState, Objective, Plan, Policy, Workload, WorkloadProfile
 from schedcpd.plan import rules
 from schedcpd.profile.summary import summarise
 from schedcpd.repository.policies import PolicyStore
-from schedcpd.supervisor import Stages, Supervisor
+from schedcpd.supervisor import Rule, Supervisor
+from schedcpd.verifier import SOCKET, VerifierClient
 from schedcpd.watch.cgroups import CgroupWatcher
 from schedcpd.watch.pressure import PressureRanking, PressureWatcher
 from schedcpd.watch.tokens import TokenWatcher
@@ -33,8 +42,10 @@ from schedcpd.watch.workloads import identify
 
 CONFIG = Path("/etc/schedcp/schedcpd.toml")
 VERIFIED = Path("/var/lib/schedcp-verify")
+LEDGER = Path("/var/lib/schedcp/ledger.db")
 LOADER = LoaderSettings(
     schedulers=Path("/usr/lib/schedcp/schedulers"),
+    enrolled=VERIFIED / "enrolled",
     tokens=VERIFIED / "tokens",
     public_key=VERIFIED / "public.key",
 )
@@ -49,11 +60,26 @@ class Places:
     proc: Path = Path("/proc")
     sys: Path = Path("/sys")
     loader: LoaderSettings = LOADER
+    ledger: Path = LEDGER
+    verifier: Path = SOCKET
+    probe: ProbeSettings = field(default_factory=ProbeSettings)
 
     @property
     def sched_ext(self) -> Path:
         """The kernel's folder of sched_ext."""
         return self.sys / "kernel/sched_ext"
+
+    @property
+    def boot_id(self) -> Path:
+        """What tells this boot of the machine from every other."""
+        return self.proc / "sys/kernel/random/boot_id"
+
+
+def read_rules() -> Sequence[Rule]:
+    """The catalogue of the static analysis, which is large and hardly ever asked for."""
+    from schedcpd.verify.analysis.rules import RULES
+
+    return RULES
 
 
 class Daemon:
@@ -62,7 +88,8 @@ class Daemon:
     def __init__(self, places: Places, config: Config) -> None:
         self._places = places
         self._config = config
-        self._store = PolicyStore(places.loader.schedulers)
+        self._store = PolicyStore(places.loader.schedulers, places.loader.enrolled)
+        self._packaged = PolicyStore(places.loader.schedulers)
         self._ranking = PressureRanking(places.cgroup, time.monotonic)
         self._cgroups = CgroupWatcher(places.cgroup)
         self._pressure = PressureWatcher(places.proc / "pressure/cpu")
@@ -70,15 +97,31 @@ class Daemon:
         self._tokens = TokenWatcher(places.loader.tokens)
         self._bus: BusService | None = None
         self._checking: asyncio.Task[None] | None = None
+        self._probing: asyncio.Task[None] | None = None
+        self._probe: Probe | None = None
         self.supervisor = self._make_supervisor()
 
     def _make_supervisor(self) -> Supervisor:
+        places, release = self._places, os.uname().release
+        verifier = VerifierClient(places.verifier)
+        meter = Meter(
+            cgroup=places.cgroup,
+            pressure=places.proc / "pressure/cpu",
+            latencies=lambda: self._probe.read() if self._probe else None,
+            workloads=lambda: self.supervisor.workloads,
+            monotonic=time.monotonic,
+            clock=time.time,
+        )
         kernel = Kernel(
             attach=self._attach,
             state=self._kernel_state,
             unusable=self._unusable,
             limits=lambda: find_limits(self._places.cgroup),
             clock=time.time,
+            release=release,
+            instruments=Instruments(meter, asyncio.sleep, time.monotonic, Random()),
+            score=self._score,
+            baseline_s=lambda: self._config.breaker.baseline_s,
         )
         stages = Stages(
             identify=self._identify,
@@ -92,13 +135,22 @@ class Daemon:
             clock=time.time,
             sleep=asyncio.sleep,
         )
-        mode, dwell_s = self._config.daemon.mode, self._config.deploy.dwell_s
-        release = os.uname().release
-        return Supervisor(__version__, release, mode, stages, Deployer(kernel), dwell_s)
+        return Supervisor(
+            version=__version__,
+            kernel_release=release,
+            mode=self._config.daemon.mode,
+            stages=stages,
+            deployer=Deployer(kernel, open_record(places.ledger)),
+            dwell_s=self._config.deploy.dwell_s,
+            jobs=Jobs(verifier, time.time),
+            registry=verifier,
+            rules=read_rules,
+        )
 
     async def start(self, bus_address: str | None = None) -> None:
         """Take the name on the bus, then watch; raises BusUnavailable or OSError."""
         self._connect()
+        self.supervisor.begin(self._boot_id())
         await self._check_policies()
         self._bus = await service.serve(self.supervisor, bus_address)
         self._cgroups.start()
@@ -109,6 +161,8 @@ class Daemon:
         except NoPressure as error:
             self.supervisor.note("kernel", "", f"workloads are looked at only once: {error}")
         self._tell_state()
+        if not self.supervisor.unusable():
+            self._probing = asyncio.create_task(self._start_probe())
 
     async def lost(self) -> str:
         """Wait until the bus is gone; a sentence that says so."""
@@ -118,9 +172,13 @@ class Daemon:
         """Stop watching, go back to the kernel default, leave the bus."""
         for watcher in (self._pressure, self._tokens, self._uevents, self._cgroups):
             watcher.stop()
-        if self._checking is not None:
-            self._checking.cancel()
+        tasks = [task for task in (self._checking, self._probing) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self.supervisor.stop()
+        if self._probe is not None:
+            self._probe.close()
         if self._bus is not None:
             await self._bus.close()
 
@@ -169,7 +227,23 @@ class Daemon:
             return None
         except (TokenRefused, LoaderLost) as error:
             admissible, token = False, error.reason
-        return Policy(card, digest, admissible, token)
+        return Policy(card, digest, admissible, token, name not in self._packaged.names())
+
+    async def _start_probe(self) -> None:
+        try:
+            self._probe = await start_probe(self._places.probe)
+        except NoProbe as error:
+            told = f"how long tasks wait for a CPU is not measured: {error.reason}"
+            self.supervisor.note("kernel", "", told)
+
+    def _boot_id(self) -> str:
+        try:
+            return self._places.boot_id.read_text(encoding="ascii").strip()
+        except OSError:
+            return ""  # no boot is like another then
+
+    def _score(self, policy: Policy, objective: Objective, canary: bool) -> Score:
+        return make_score(self._config, policy.card, objective, canary)
 
     def _kernel_state(self) -> KernelState:
         return sched_ext.read_state(self._places.sched_ext)

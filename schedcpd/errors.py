@@ -10,6 +10,12 @@
     ├── NoSchedExt             this kernel has no sched_ext, or it cannot be used
     ├── ForeignScheduler       somebody else's scheduler is attached: respected, not fought
     ├── LimitsSet              a cgroup has a CPU weight or limit that the policy would ignore
+    ├── Quarantined            the policy did harm here before
+    ├── Held                   somebody holds the scheduler as it is
+    ├── NotVerified            the policy did not pass its verification
+    ├── VerifierLost           the verifier cannot be reached or did not answer
+    ├── NotEnrolled            a packaged policy cannot be withdrawn
+    ├── LedgerDamaged          the record of what happened cannot be read or written
     ├── KernelRejected         the kernel refused to load or to attach the policy
     ├── Ejected                the kernel threw the policy out after it was attached
     ├── LoaderLost             the loader died or stopped answering
@@ -19,6 +25,8 @@
     ├── NoPressure             the kernel does not tell its CPU pressure (PSI)
     ├── NoSuchWorkload         no workload of that name
     ├── NoSuchPolicy           no policy of that name
+    ├── NoSuchJob              no job of that number
+    ├── NoSuchHold             no hold with that cookie
     ├── NotAuthorized          polkit did not allow the caller to do that
     └── BusUnavailable         the system bus cannot be reached, or somebody else has our name
 
@@ -93,6 +101,62 @@ class LimitsSet(SchedcpError):
         shown = "; ".join(limits[:3])
         more = f" and {len(limits) - 3} more" if len(limits) > 3 else ""
         super().__init__(f"{policy} would ignore CPU limits set on this machine: {shown}{more}")
+
+
+class Quarantined(SchedcpError):
+    """The policy did harm here before: ``policy`` and the reason."""
+
+    def __init__(self, policy: str, reason: str) -> None:
+        self.policy = policy
+        self.reason = reason
+        super().__init__(
+            f"{policy} is in quarantine: {reason}; 'schedctl release {policy}' lets it out"
+        )
+
+
+class Held(SchedcpError):
+    """Somebody holds the scheduler as it is: the reason that they gave."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"the scheduler is held: {reason}")
+
+
+class NotVerified(SchedcpError):
+    """The policy did not pass its verification: ``policy`` and the reason."""
+
+    def __init__(self, policy: str, reason: str) -> None:
+        self.policy = policy
+        self.reason = reason
+        super().__init__(f"{policy} was not verified: {reason}")
+
+
+class VerifierLost(SchedcpError):
+    """The verifier cannot be reached, or it did not do what was asked of it: the reason."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"the verifier failed: {reason}")
+
+
+class NotEnrolled(SchedcpError):
+    """The policy came with the package, and only an enrolled one can be withdrawn."""
+
+    def __init__(self, policy: str) -> None:
+        self.policy = policy
+        super().__init__(
+            f"{policy} came with the package and cannot be withdrawn; "
+            f"'schedctl revoke {policy}' keeps it from being loaded"
+        )
+
+
+class LedgerDamaged(SchedcpError):
+    """The ledger cannot be read or written: its ``path`` and the reason."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        self.path = path
+        self.reason = reason
+        super().__init__(f"{path}: {reason}")
 
 
 class KernelRejected(SchedcpError):
@@ -174,6 +238,22 @@ class NoSuchPolicy(SchedcpError):
     def __init__(self, name: str) -> None:
         self.name = name
         super().__init__(f"there is no policy {name!r}; 'schedctl policies' shows those there are")
+
+
+class NoSuchJob(SchedcpError):
+    """No job of that number is known."""
+
+    def __init__(self, job: int) -> None:
+        self.job = job
+        super().__init__(f"there is no job {job}")
+
+
+class NoSuchHold(SchedcpError):
+    """No hold of the caller has that cookie."""
+
+    def __init__(self, cookie: int) -> None:
+        self.cookie = cookie
+        super().__init__(f"there is no hold {cookie} of yours")
 
 
 class NotAuthorized(SchedcpError):

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 UINT64_MAX = 2**64 - 1
 TEXT_LIMIT = 4096
@@ -54,6 +54,13 @@ class Fields:
             raise BadField(f"{self.name(key)} is longer than {limit} characters")
         return value
 
+    def choice(self, key: str, choices: Iterable[str]) -> str:
+        """One of the texts in ``choices``."""
+        value, known = self.text(key), [str(one) for one in choices]
+        if value not in known:
+            raise BadField(f"{self.name(key)} must be one of {', '.join(known)}")
+        return value
+
     def integer(self, key: str, low: int = -(2**63), high: int = UINT64_MAX) -> int:
         """A whole number from ``low`` to ``high``."""
         value = self._get(key, "a whole number")
@@ -101,6 +108,16 @@ class Fields:
     def table(self, key: str) -> Fields:
         """A table inside this one."""
         return Fields(self._get(key, "a table"), self.name(key))
+
+    def tables(self, key: str, limit: int = LIST_LIMIT) -> tuple[Fields, ...]:
+        """A list of at most ``limit`` tables."""
+        value = self._get(key, "a list of tables")
+        if not isinstance(value, list):
+            raise BadField(f"{self.name(key)} is not a list")
+        if len(value) > limit:
+            raise BadField(f"{self.name(key)} has more than {limit} entries")
+        where = self.name(key)
+        return tuple(Fields(item, f"{where}[{number}]") for number, item in enumerate(value))
 
     def integers(self, key: str) -> dict[str, int]:
         """A table of whole numbers."""

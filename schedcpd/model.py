@@ -41,6 +41,7 @@ class Mode(StrEnum):
     AUTO = "auto"  # attach what the planner chooses
     ADVISE = "advise"  # say it, never attach it unasked
     PAUSED = "paused"  # a person said pause: no automatic decision until resume
+    SAFE = "safe"  # the last run ended in the middle of a deployment: like paused, until resume
 
 
 class Origin(StrEnum):
@@ -51,13 +52,60 @@ class Origin(StrEnum):
 
 
 class DeploymentState(StrEnum):
-    """The life of one deployment; the last three are final."""
+    """The life of one deployment; from REVERTED on they are final."""
 
     ATTACHING = "attaching"
-    ATTACHED = "attached"
-    REVERTED = "reverted"  # taken off by us: workload ended, a person, a pause, a shutdown
+    CANARY = "canary"  # in turns with the kernel default, until it is known which is better
+    ATTACHED = "attached"  # promoted, or put there by a person
+    REVERTED = "reverted"  # taken off by us: workload ended, a person, a pause, a shutdown, no gain
+    TRIPPED = "tripped"  # taken off by the circuit breaker: somebody was worse off
     EJECTED = "ejected"  # thrown out by the kernel, or ended by an operator, or its loader died
     FAILED = "failed"  # never got to settle
+
+
+class VerifyStage(StrEnum):
+    """The stages of a verification, cheapest first; a failed one ends it."""
+
+    COMPILE = "compile"
+    STATIC = "static"
+    KERNEL = "kernel"  # the kernel's own verifier, in the micro-VM
+    DYNAMIC = "dynamic"  # the trial run, in the micro-VM
+
+
+class StageOutcome(StrEnum):
+    """How a stage ended."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    SKIPPED = "skipped"  # not needed (no source to compile), or an earlier stage failed
+    BROKEN = "broken"  # the verifier could not do its work; says nothing about the policy
+
+
+class Severity(StrEnum):
+    """What a finding of the static analysis means."""
+
+    REJECT = "reject"  # certain: no token
+    SUSPECT = "suspect"  # the trial run has to show that it is harmless
+    WARNING = "warning"  # worth knowing
+
+
+class JobState(StrEnum):
+    """How far a long piece of work is; from PASSED on it is over."""
+
+    RUNNING = "running"
+    PASSED = "passed"
+    REFUSED = "refused"  # the policy was found wanting
+    BROKEN = "broken"  # the work could not be done
+    CANCELLED = "cancelled"
+
+
+class CanaryDecision(StrEnum):
+    """What the windows of a canary say."""
+
+    GOING_ON = "going-on"
+    PROMOTE = "promote"
+    NO_GAIN = "no-gain"
+    WORSE = "worse"
 
 
 class ExitKind(IntEnum):
@@ -212,6 +260,7 @@ class Card:
     timeout_ms: int
     tunables: tuple[Tunable, ...]
     counters: Mapping[str, str]  # symbol in .bss → what it counts
+    max_wait_ms: int = 2000  # how long a runnable task may wait in the trial run
 
     @property
     def targeted(self) -> bool:
@@ -227,6 +276,145 @@ class Policy:
     object_sha256: str
     admissible: bool
     token: str  # "valid until …" or the reason why the loader would refuse
+    enrolled: bool = False  # put there by a person, rather than by the package
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that the compiler or the static analysis found in a policy."""
+
+    rule: str  # "SCX101", or "COMPILE" for the compiler's own words
+    severity: Severity
+    message: str  # one sentence: what is wrong here
+    mend: str = ""  # one sentence: what to change
+    program: str = ""  # the callback it was found in
+    file: str = ""
+    line: int = 0  # 0 when unknown
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One named check of the kernel or dynamic stage, and its figure."""
+
+    name: str
+    passed: bool
+    message: str  # one sentence for a person
+    figure: float = 0.0
+    unit: str = ""
+    bound: float = 0.0  # what the figure had to stay within; 0 when there is none
+    baseline: float = 0.0  # the same figure under the kernel default in the same VM; 0 if none
+
+
+@dataclass(frozen=True, slots=True)
+class StageReport:
+    """What one stage of a verification found."""
+
+    stage: VerifyStage
+    outcome: StageOutcome
+    seconds: float = 0.0
+    reason: str = ""  # one sentence when it did not pass
+    findings: tuple[Finding, ...] = ()
+    checks: tuple[Check, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A whole verification; a token is signed only for one that ``passed``."""
+
+    policy: str
+    object_sha256: str  # empty when it did not compile
+    card_sha256: str
+    kernel_release: str
+    kernel_build_id: str  # GNU build id of the kernel that the micro-VM booted, hexadecimal
+    accelerator: str  # kvm or tcg; empty when no micro-VM was booted
+    checked_at: int  # seconds since the epoch
+    stages: tuple[StageReport, ...]
+    cached: bool = False  # the verdict was reached earlier, for exactly the same bytes
+
+    @property
+    def passed(self) -> bool:
+        """Whether every stage that was needed was passed."""
+        outcomes = {one.stage: one.outcome for one in self.stages}
+        # Only the compilation may be skipped: a packaged policy comes compiled.
+        needed = tuple(stage for stage in VerifyStage if stage is not VerifyStage.COMPILE)
+        compiled = outcomes.get(VerifyStage.COMPILE, StageOutcome.SKIPPED)
+        return compiled in (StageOutcome.PASSED, StageOutcome.SKIPPED) and all(
+            outcomes.get(stage) is StageOutcome.PASSED for stage in needed
+        )
+
+    @property
+    def reason(self) -> str:
+        """Why it did not pass, in one sentence; empty when it did."""
+        reasons = (f"{one.stage}: {one.reason}" for one in self.stages if one.reason)
+        return "" if self.passed else next(reasons, "it was not finished")
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A long piece of work that somebody asked for, and how far it is."""
+
+    id: int
+    kind: str  # verify
+    subject: str  # the policy's name
+    state: JobState
+    started_at: float  # seconds since the epoch
+    ended_at: float = 0.0  # 0 while it runs
+    stages: tuple[StageReport, ...] = ()  # those that are done
+    now: str = ""  # what it does at this moment, for a person
+    report: Report | None = None
+    error: str = ""  # one sentence when it is broken
+
+
+@dataclass(frozen=True, slots=True)
+class Canary:
+    """What the windows of a canary have shown so far.
+
+    The effect is the mean of the paired relative differences, candidate against kernel default, in
+    the direction of the objective: 0.1 is ten per cent better. ``low`` and ``high`` bound it.
+    """
+
+    metric: str
+    pairs: int
+    effect: float
+    low: float
+    high: float
+    decision: CanaryDecision
+    reason: str = ""  # one sentence
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantine:
+    """A policy that must not be attached again, and why."""
+
+    object_sha256: str
+    policy: str
+    kernel_release: str
+    workload_id: str  # empty: for every workload
+    since: float  # seconds since the epoch
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Somebody on the bus who keeps automation off; ends with their connection."""
+
+    cookie: int
+    owner: str  # unique bus name
+    uid: int
+    workload_id: str  # empty: the whole machine
+    reason: str
+    since: float  # seconds since the epoch
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """One step of the machine's scheduler from one state to another, as the ledger keeps it."""
+
+    at: float  # seconds since the epoch
+    deployment: int  # 0 when it belongs to none
+    before: str
+    after: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +432,10 @@ class Deployment:
     exit: ExitRecord | None = None
     error: str = ""  # one sentence, when it failed or was ejected
     counters: Mapping[str, int] = field(default_factory=dict)  # last read
+    reason: str = ""  # one sentence: why it is in this state
+    object_sha256: str = ""
+    canary: Canary | None = None
+    revert_ms: float = 0.0  # from the decision to the kernel default, when it was taken off
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +443,8 @@ class Event:
     """One line of the daemon's log, as shown to people."""
 
     at: float  # seconds since the epoch
-    kind: str  # workload, plan, attach, revert, eject, refuse, mode, kernel, config
+    # workload, plan, attach, canary, promote, trip, revert, eject, refuse, quarantine, hold, mode,
+    # kernel, config, verify, enroll, revoke, withdraw
+    kind: str
     subject: str  # workload id, policy name or empty
     message: str

@@ -1,77 +1,87 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The supervisor: chains the stages for every workload and is the only one that decides.
-
-It knows no bus, no inotify and no subprocess: events come in through its methods (``populated``,
-``vanished``, ``limits_changed``, ``pressed``, ``kernel_changed``), changes go out through signals,
-and everything that touches the machine is injected as ``Stages`` and ``deploy.Deployer``.
-
-Who wins: a person's choice, then the daemon's own. A workload that a person decided on (apply or
-revert) is held: automation keeps off it until it ends.
-"""
+"""The supervisor: automation, and what people may ask and want of it."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
-from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Protocol
 
+from schedcpd import why
+from schedcpd.aftermath import Aftermath
+from schedcpd.automation import Stages
 from schedcpd.deploy.deployer import Deployer
-from schedcpd.errors import (
-    KernelText,
-    LimitsSet,
-    NoSuchPolicy,
-    NoSuchWorkload,
-    SchedcpError,
-    WorkloadGone,
-)
+from schedcpd.errors import NoSuchPolicy, NoSuchWorkload, NotEnrolled, SchedcpError
+from schedcpd.jobs import Jobs
 from schedcpd.model import (
     Deployment,
-    DeploymentState,
     Event,
     ExitCause,
     ExitRecord,
+    Hold,
+    Job,
     KernelState,
     Mode,
     Objective,
     Origin,
     Plan,
     Policy,
-    Workload,
-    WorkloadProfile,
-    WorkloadRecord,
+    Quarantine,
+    Severity,
+    Transition,
     WorkloadState,
 )
-from schedcpd.signals import Signal
 
-log = logging.getLogger(__name__)
-
-KEPT_EVENTS = 1000
-ATTEND_S = 2.0  # how often the workload of an attached policy is looked at
-MISSES_TO_LET_GO = 3  # looks in a row at which the workload no longer fits its policy
-LOOKS_AT_ONCE = 4  # workloads profiled at the same time, and per pressure event
+WHY_DEPLOYMENTS = 5  # how many of a workload's deployments are told when somebody asks why
 
 
-@dataclass(frozen=True, slots=True)
-class Stages:
-    """What the supervisor asks of the stages; each function belongs to one folder."""
+class Rule(Protocol):
+    """A rule of the static analysis, as people are told of it."""
 
-    identify: Callable[[str], Workload | None]  # watch
-    pressed: Callable[[Iterable[Workload]], tuple[Workload, ...]]  # watch: most pressed first
-    profile: Callable[[Workload], Awaitable[WorkloadProfile]]  # profile; may raise WorkloadGone
-    plan: Callable[[WorkloadProfile], Plan]  # plan
-    still_fits: Callable[[WorkloadProfile], bool]  # plan
-    kernel: Callable[[], KernelState]
-    unusable: Callable[[], str]
-    exit_cause: Callable[[ExitRecord], ExitCause]
-    clock: Callable[[], float]  # seconds since the epoch
-    sleep: Callable[[float], Awaitable[None]]
+    @property
+    def id(self) -> str:
+        """Its stable name."""
+
+    @property
+    def severity(self) -> Severity:
+        """What a finding of it means."""
+
+    @property
+    def title(self) -> str:
+        """A few words."""
+
+    @property
+    def catches(self) -> str:
+        """What it catches."""
+
+    @property
+    def why(self) -> str:
+        """Why that matters."""
+
+    @property
+    def example(self) -> str:
+        """A line or two that it would catch."""
+
+    @property
+    def mend(self) -> str:
+        """What to change."""
 
 
-class Supervisor:
-    """Workloads, policies, deployments and the log of the machine, and the verbs on them."""
+class Registry(Protocol):
+    """Who signs and enrolls policies; each method raises VerifierLost."""
+
+    async def revoke(self, object_sha256: str) -> None:
+        """Never sign a token for this object again, and take away the one it has."""
+
+    async def reinstate(self, object_sha256: str) -> None:
+        """Undo ``revoke``."""
+
+    async def withdraw(self, policy: str) -> None:
+        """Remove an enrolled policy and its token."""
+
+
+class Supervisor(Aftermath):
+    """Workloads, policies, deployments, jobs and the log of the machine, and the verbs on them."""
 
     def __init__(
         self,
@@ -81,68 +91,69 @@ class Supervisor:
         stages: Stages,
         deployer: Deployer,
         dwell_s: float,
+        jobs: Jobs,
+        registry: Registry,
+        rules: Callable[[], Sequence[Rule]],
     ) -> None:
+        super().__init__(mode, stages, deployer, dwell_s)
         self.version = version
         self.kernel_release = kernel_release
-        self.workload_added: Signal[WorkloadRecord] = Signal()
-        self.workload_changed: Signal[WorkloadRecord] = Signal()
-        self.workload_removed: Signal[str] = Signal()
-        self.policies_changed: Signal[None] = Signal()
-        self.state_changed: Signal[None] = Signal()
-        self.event_logged: Signal[Event] = Signal()
-        self._stages = stages
-        self._deployer = deployer
-        self._configured_mode = mode
-        self._mode = mode
-        self._dwell_s = dwell_s
-        self._workloads: dict[str, WorkloadRecord] = {}
-        self._policies: dict[str, Policy] = {}
-        self._events: deque[Event] = deque(maxlen=KEPT_EVENTS)
-        self._rested_at: dict[str, float] = {}  # workload id → when its policy was let go
-        self._faulty: set[str] = set()  # policies with a kernel error since the daemon started
-        self._refused: dict[str, str] = {}  # workload id → why it could not get its policy
-        self._looking = False
-        self._looks = asyncio.Semaphore(LOOKS_AT_ONCE)
-        self._tasks: set[asyncio.Task[None]] = set()
-        self.deployment_added = deployer.added
-        self.deployment_changed = deployer.changed
-        self.deployment_removed = deployer.removed
-        deployer.changed.connect(self._deployment_changed)
+        self._registry = registry
+        self._rules = rules
+        self.deployment_added = deployer.deployments.added
+        self.deployment_changed = deployer.deployments.changed
+        self.deployment_removed = deployer.deployments.removed
+        self.job_added = jobs.added
+        self.job_changed = jobs.changed
+        self.job_removed = jobs.removed
+        self._jobs = jobs
+        jobs.changed.connect(self._job_changed)
+
+    def begin(self, boot_id: str) -> None:
+        """Begin a run, in safe mode when the last one ended in the middle of a deployment."""
+        self._deployer.begin(boot_id)
+        if self._deployer.safe:
+            told = f"safe mode: {self._deployer.safe}; 'schedctl resume' ends it"
+            self.note("mode", "", told)
+        if self._deployer.record.unusable:
+            told = f"advice only: nothing can be written down: {self._deployer.record.unusable}"
+            self.note("mode", "", told)
 
     # What there is
 
     @property
-    def mode(self) -> Mode:
-        """How far the daemon goes on its own now."""
-        return self._mode
-
-    @property
-    def workloads(self) -> Mapping[str, WorkloadRecord]:
-        """The workloads by id."""
-        return self._workloads
-
-    @property
-    def policies(self) -> Mapping[str, Policy]:
-        """The installed policies by name."""
-        return self._policies
-
-    @property
     def deployments(self) -> Mapping[int, Deployment]:
         """The newest deployments by id."""
-        return self._deployer.deployments
+        return self._deployer.deployments.newest
 
     @property
-    def active(self) -> Deployment | None:
-        """The deployment whose policy is attached, or None."""
-        return self._deployer.active
+    def jobs(self) -> Mapping[int, Job]:
+        """The newest jobs by id."""
+        return self._jobs.jobs
+
+    @property
+    def holds(self) -> tuple[Hold, ...]:
+        """Who keeps automation off now."""
+        return self._holds.all()
+
+    @property
+    def quarantines(self) -> tuple[Quarantine, ...]:
+        """The policies that must not be attached again."""
+        return self._deployer.record.quarantines()
+
+    @property
+    def rules(self) -> Sequence[Rule]:
+        """The rules of the static analysis."""
+        return self._rules()
+
+    @property
+    def safe(self) -> str:
+        """Why the machine is in safe mode; empty when it is not."""
+        return self._deployer.safe
 
     def kernel(self) -> KernelState:
         """What the kernel says at this moment."""
         return self._stages.kernel()
-
-    def unusable(self) -> str:
-        """Why nothing can be attached here, or an empty string."""
-        return self._stages.unusable()
 
     def last_exit(self) -> Deployment | None:
         """The deployment that ended last."""
@@ -157,6 +168,31 @@ class Supervisor:
         """The newest ``count`` events, oldest first."""
         return tuple(self._events)[-count:] if count > 0 else ()
 
+    def history(self, workload_id: str, count: int) -> tuple[Deployment, ...]:
+        """The newest ``count`` deployments for a workload, or for all when empty; newest first."""
+        return self._deployer.deployments.history(count, workload_id or None)
+
+    def transitions(self, count: int) -> tuple[Transition, ...]:
+        """The newest ``count`` steps of the machine's scheduler, oldest first."""
+        return self._deployer.record.transitions(count)
+
+    def why(self, workload_id: str) -> tuple[str, ...]:
+        """Why the workload is scheduled as it is, the newest first; raises NoSuchWorkload."""
+        record = self._workloads.get(workload_id)
+        deployments = self.history(workload_id, WHY_DEPLOYMENTS)
+        if record is None and not deployments:
+            raise NoSuchWorkload(workload_id)
+        here = ("", workload_id)
+        case = why.Case(
+            record=record,
+            refusal=self._refused.get(workload_id, ""),
+            safe=self._deployer.safe,
+            holds=tuple(one for one in self.holds if one.workload_id in here),
+            quarantines=tuple(one for one in self.quarantines if one.workload_id in here),
+            deployments=deployments,
+        )
+        return why.explain(case)
+
     # Verbs of people
 
     async def apply(self, workload_id: str, policy: str) -> Deployment:
@@ -166,74 +202,144 @@ class Supervisor:
             raise NoSuchWorkload(workload_id)
         if policy not in self._policies:
             raise NoSuchPolicy(policy)
+        plan = Plan(policy, Objective.NONE, "chosen by a person")
         try:
             deployment = await self._deployer.deploy(
-                record.workload, self._policies[policy].card, Origin.MANUAL
+                record.workload, self._policies[policy], Origin.MANUAL, reason=plan.reason
             )
         except SchedcpError as error:
             self.note("refuse", workload_id, str(error))
             raise
-        plan = Plan(policy, Objective.NONE, "chosen by a person")
-        self._set(workload_id, state=WorkloadState.MANAGED, plan=plan)
+        self._refused.pop(workload_id, None)
+        self._set(workload_id, plan=plan)
         return deployment
 
     async def revert(self) -> None:
         """Go back to the kernel default; the workload concerned is held until it ends."""
         active = self.active
-        await self._deployer.revert()
+        await self._deployer.revert("a person asked for the kernel default")
         if active is not None:
             self._set(active.workload_id, state=WorkloadState.HELD)
 
     async def pause(self) -> None:
         """Decide nothing until ``resume``, and go back to the kernel default."""
         self._set_mode(Mode.PAUSED, "paused: the kernel default schedules until 'resume'")
-        await self._deployer.revert()
+        await self._deployer.revert("paused by a person")
 
     async def resume(self) -> None:
         """Decide again, as configured."""
-        self._set_mode(self._configured_mode, f"resumed in mode {self._configured_mode}")
+        was_safe = bool(self._deployer.safe)
+        self._deployer.confirm()
+        ended = "; safe mode ended" if was_safe else ""
+        self._set_mode(self._configured_mode, f"resumed in mode {self._configured_mode}{ended}")
 
-    # Events of the machine
-
-    def populated(self, path: str, has_processes: bool) -> None:
-        """A cgroup got its first process or lost its last."""
-        if not has_processes:
-            self.vanished(path)
-            return
-        workload = None if path in self._workloads else self._stages.identify(path)
-        if workload is None:
-            return
-        record = WorkloadRecord(workload, WorkloadState.NEW)
-        self._workloads[workload.id] = record
-        self.workload_added.emit(record)
-        self._start(self._look(workload.id))
-
-    def vanished(self, path: str) -> None:
-        """A cgroup is empty or gone; a policy attached for it is let go."""
-        if self._workloads.pop(path, None) is None:
-            return
-        self._rested_at.pop(path, None)
-        self._refused.pop(path, None)
-        if self.active is not None and self.active.workload_id == path:
-            self._start(self._let_go(path, "the workload ended"))
-        self.workload_removed.emit(path)
-
-    def limits_changed(self) -> None:
-        """Somebody set a CPU weight or limit; a policy that ignores it has to go."""
-        active = self.active
-        policy = self._policies.get(active.policy) if active else None
-        if policy is not None and policy.card.ignores:
-            self._start(self._check_limits())
-
-    def pressed(self) -> None:
-        """Tasks of the machine wait for CPUs: look at the workloads that wait."""
-        if not self._looking and self._mode is not Mode.PAUSED:
-            self._start(self._look_at_pressed())
-
-    def kernel_changed(self) -> None:
-        """A scheduler was attached or left the kernel, ours or another."""
+    async def hold(self, owner: str, uid: int, workload_id: str, reason: str) -> Hold:
+        """Keep automation off a workload, or the machine when empty, for a client of the bus."""
+        if workload_id and workload_id not in self._workloads:
+            raise NoSuchWorkload(workload_id)
+        hold = self._holds.add(owner, uid, workload_id, reason)
+        self.note("hold", workload_id, f"held by user {uid}: {reason}")
         self.state_changed.emit(None)
-        self._start(self._deployer.refresh())
+        return hold
+
+    async def release_hold(self, cookie: int, owner: str) -> None:
+        """End a hold of that client; raises NoSuchHold."""
+        hold = self._holds.release(cookie, owner)
+        self._released(hold.workload_id, f"no longer held: {hold.reason}")
+
+    def bus_client_gone(self, owner: str) -> None:
+        """End what a client of the bus held: it has left."""
+        number = self._holds.drop_owner(owner)
+        if number:
+            what = "1 hold" if number == 1 else f"{number} holds"
+            self._released("", f"{what} ended with the program that had asked")
+
+    def _released(self, workload_id: str, told: str) -> None:
+        self.note("hold", workload_id, told)
+        self.state_changed.emit(None)
+        self.pressed()
+
+    async def release(self, policy: str) -> None:
+        """Let a policy out of quarantine; raises NoSuchPolicy when it is not in there."""
+        if not self._deployer.record.release(policy):
+            raise NoSuchPolicy(policy)
+        self.note("quarantine", policy, "let out of quarantine by a person")
+        self.state_changed.emit(None)
+
+    async def revoke(self, policy: str) -> None:
+        """Have a policy's object signed no more, once it is out of the kernel; VerifierLost."""
+        known = self._installed(policy)
+        await self._bar(known, "it was revoked", self._registry.revoke, known.object_sha256)
+        self.note("revoke", policy, "revoked by a person: its object is signed no more")
+
+    async def reinstate(self, object_sha256: str) -> None:
+        """Undo ``revoke``: the next verification may sign the object; raises VerifierLost."""
+        await self._registry.reinstate(object_sha256)
+        told = f"no longer revoked: the object {object_sha256} may be signed again"
+        names = [name for name, one in self._policies.items() if one.object_sha256 == object_sha256]
+        self.note("revoke", " ".join(names), told)
+
+    async def withdraw(self, policy: str) -> None:
+        """Remove an enrolled policy, once it is out of the kernel; NotEnrolled, VerifierLost."""
+        known = self._installed(policy)
+        if not known.enrolled:
+            raise NotEnrolled(policy)
+        await self._bar(known, "it was withdrawn", self._registry.withdraw, policy)
+        self.set_policies(one for name, one in self._policies.items() if name != policy)
+        self.note("withdraw", policy, "withdrawn by a person")
+
+    def _installed(self, policy: str) -> Policy:
+        if policy not in self._policies:
+            raise NoSuchPolicy(policy)
+        return self._policies[policy]
+
+    async def _bar(
+        self, policy: Policy, reason: str, act: Callable[[str], Awaitable[None]], subject: str
+    ) -> None:
+        """Take a policy out of the kernel and keep it out, now and by what ``act`` does."""
+        barred = replace(policy, admissible=False, token=reason)
+        self._exchange(policy, barred)
+        try:
+            await self._take_off(policy, reason)
+            await act(subject)
+        except BaseException:
+            self._exchange(barred, policy)
+            raise
+        # Somebody may have attached it while the verifier was asked; from now on nobody can.
+        await self._take_off(policy, reason)
+
+    def _exchange(self, old: Policy, new: Policy) -> None:
+        """Put one in the place of the other, unless it was found to have changed."""
+        if self._policies.get(old.card.name) is old:
+            self._policies[old.card.name] = new
+            self.policies_changed.emit(None)
+
+    async def _take_off(self, policy: Policy, reason: str) -> None:
+        await self._deployer.at_rest()
+        if self.active is not None and self.active.policy == policy.card.name:
+            await self._deployer.revert(reason)
+
+    async def verify(self, policy: str, card: str, source: str, enroll: bool) -> Job:
+        """Start to verify an installed policy, or the one in ``source``; raises Busy."""
+        if not (card or source) and policy not in self._policies:
+            raise NoSuchPolicy(policy)
+        return await self._jobs.verify(policy, card, source, enroll)
+
+    def cancel(self, job: int) -> None:
+        """End a job before its time; raises NoSuchJob."""
+        self._jobs.cancel(job)
+
+    async def stop(self) -> None:
+        """End every job and task, leave the kernel default, and close the ledger."""
+        await self._jobs.stop()
+        await super().stop()
+
+    def _job_changed(self, job: Job) -> None:
+        if job.ended_at:
+            reason = job.error or (job.report.reason if job.report else "")
+            self.note(job.kind, job.subject, f"{job.state}: {reason}" if reason else job.state)
+
+    # The daemon's own
 
     def set_policies(self, policies: Iterable[Policy]) -> None:
         """Replace what is known of the installed policies."""
@@ -246,192 +352,3 @@ class Supervisor:
         self._dwell_s = dwell_s
         if self._mode is not Mode.PAUSED and self._mode is not mode:
             self._set_mode(mode, f"configured to mode {mode}")
-
-    def note(self, kind: str, subject: str, message: str) -> None:
-        """Write one line to the daemon's log."""
-        event = Event(self._stages.clock(), kind, subject, message)
-        self._events.append(event)
-        self.event_logged.emit(event)
-
-    async def stop(self) -> None:
-        """End every task of ours and leave the kernel default."""
-        for task in tuple(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._deployer.revert()
-
-    # Decisions
-
-    async def _look_at_pressed(self) -> None:
-        self._looking = True
-        try:
-            records = [one.workload for one in self._workloads.values() if self._may_look(one)]
-            for workload in self._stages.pressed(records)[:LOOKS_AT_ONCE]:
-                await self._look(workload.id)
-        finally:
-            self._looking = False
-
-    def _may_look(self, record: WorkloadRecord) -> bool:
-        return record.state not in (WorkloadState.HELD, WorkloadState.MANAGED)
-
-    async def _look(self, workload_id: str) -> None:
-        """Profile one workload, plan for it, and do what the plan says."""
-        record = self._workloads.get(workload_id)
-        if record is None:
-            return
-        try:
-            async with self._looks:
-                profile = await self._stages.profile(record.workload)
-        except WorkloadGone:
-            return  # it ended while we looked; its own event removes it
-        record = self._workloads.get(workload_id)
-        if record is None or not self._may_look(record):
-            return
-        plan = self._stages.plan(profile)
-        before = record.plan.policy if record.plan else None
-        if before != plan.policy:
-            self.note("plan", workload_id, plan.reason)
-        await self._act(workload_id, profile, plan)
-
-    async def _act(self, workload_id: str, profile: WorkloadProfile, plan: Plan) -> None:
-        if plan.policy is None:
-            self._refused.pop(workload_id, None)
-            self._set(workload_id, profile=profile, plan=plan, state=WorkloadState.LEFT_ALONE)
-            return
-        obstacle = self._obstacle(workload_id, plan.policy)
-        state = WorkloadState.ADVISED if obstacle else WorkloadState.NEW
-        self._set(workload_id, profile=profile, plan=plan, state=state)
-        if obstacle:
-            self._refuse(workload_id, obstacle)
-            return
-        card = self._policies[plan.policy].card
-        workload = self._workloads[workload_id].workload
-        try:
-            await self._deployer.deploy(workload, card, Origin.AUTOMATIC)
-        except SchedcpError as error:
-            self._set(workload_id, state=WorkloadState.ADVISED)
-            self._refuse(workload_id, str(error))
-        else:
-            self._refused.pop(workload_id, None)
-
-    def _obstacle(self, workload_id: str, policy: str) -> str:
-        """Why the daemon does not attach what the plan says, or an empty string."""
-        unusable = self.unusable()
-        installed = self._policies.get(policy)
-        reasons = (
-            (self._mode is not Mode.AUTO, f"mode is {self._mode}"),
-            (bool(unusable), unusable),
-            (self.active is not None or self._deployer.changing, "another workload has a policy"),
-            (installed is None, f"{policy} is not installed"),
-            (
-                installed is not None and not installed.admissible,
-                installed.token if installed else "",
-            ),
-            (policy in self._faulty, f"{policy} was ejected by this kernel before"),
-            (self._rests(workload_id), "its policy was let go a moment ago"),
-        )
-        return next((reason for holds, reason in reasons if holds), "")
-
-    def _rests(self, workload_id: str) -> bool:
-        rested_at = self._rested_at.get(workload_id)
-        return rested_at is not None and self._stages.clock() - rested_at < self._dwell_s
-
-    def _refuse(self, workload_id: str, reason: str) -> None:
-        if self._refused.get(workload_id) != reason:
-            self._refused[workload_id] = reason
-            self.note("refuse", workload_id, f"not attached: {reason}")
-
-    async def _attend(self, deployment: Deployment) -> None:
-        """Look after an attached policy until its workload no longer needs it."""
-        misses = 0
-        while self.active is not None and self.active.id == deployment.id:
-            await self._stages.sleep(ATTEND_S)
-            await self._deployer.refresh()
-            record = self._workloads.get(deployment.workload_id)
-            if record is None or deployment.origin is Origin.MANUAL:
-                continue
-            try:
-                profile = await self._stages.profile(record.workload)
-            except WorkloadGone:
-                continue  # the event of its end reverts
-            misses = 0 if self._stages.still_fits(profile) else misses + 1
-            self._set(record.workload.id, profile=profile)
-            if misses >= MISSES_TO_LET_GO:
-                self._start(
-                    self._let_go(record.workload.id, f"no longer needed: {profile.sentence}")
-                )
-                return
-
-    async def _let_go(self, workload_id: str, reason: str) -> None:
-        if self.active is None or self.active.workload_id != workload_id:
-            return
-        self.note("plan", workload_id, f"back to the kernel default: {reason}")
-        await self._deployer.revert()
-        if workload_id in self._workloads:
-            self._rested_at[workload_id] = self._stages.clock()
-
-    async def _check_limits(self) -> None:
-        active = self.active
-        if active is None:
-            return
-        try:
-            limits = self._deployer.limits()
-        except KernelText as error:  # a limit that cannot be understood is not no limit
-            limits = (str(error),)
-        if limits:
-            await self._let_go(active.workload_id, str(LimitsSet(active.policy, limits)))
-
-    def _deployment_changed(self, deployment: Deployment) -> None:
-        """Log a change of a deployment and draw its consequences for the workload."""
-        subject, policy = deployment.workload_id, deployment.policy
-        if deployment.state is DeploymentState.ATTACHED:
-            self.note("attach", subject, f"{policy} attached in {deployment.attach_ms:.0f} ms")
-            self._set(subject, state=WorkloadState.MANAGED)
-            self._start(self._attend(deployment))
-        elif deployment.state is DeploymentState.REVERTED:
-            self.note("revert", subject, f"{policy} detached; the kernel default schedules")
-            self._set(subject, state=WorkloadState.LEFT_ALONE)
-        elif deployment.state is DeploymentState.EJECTED:
-            self._ejected(deployment)
-        self.state_changed.emit(None)
-
-    def _ejected(self, deployment: Deployment) -> None:
-        subject = deployment.workload_id
-        self.note("eject", subject, deployment.error)
-        cause = self.exit_cause(deployment.exit) if deployment.exit else ExitCause.REVERTED
-        if cause is ExitCause.HOTPLUG:
-            self._set(subject, state=WorkloadState.NEW)
-            self._start(self._look(subject))
-            return
-        self._set(subject, state=WorkloadState.HELD)
-        if cause is ExitCause.OPERATOR:
-            self._set_mode(
-                Mode.PAUSED, "paused: the scheduler was ended by sysrq-S; 'resume' goes on"
-            )
-        elif cause is ExitCause.FAULT:
-            self._faulty.add(deployment.policy)
-
-    def _set_mode(self, mode: Mode, message: str) -> None:
-        self._mode = mode
-        self.note("mode", "", message)
-        self.state_changed.emit(None)
-
-    def _set(self, workload_id: str, **changes: Any) -> None:
-        """Replace fields of a workload's record and tell, if it is still there and differs."""
-        record = self._workloads.get(workload_id)
-        if record is None:
-            return
-        changed = replace(record, **changes)
-        if changed != record:
-            self._workloads[workload_id] = changed
-            self.workload_changed.emit(changed)
-
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._finished)
-
-    def _finished(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            log.error("a task of the supervisor failed", exc_info=task.exception())

@@ -13,15 +13,15 @@ from typing import TextIO
 from schedctl.context import Context
 from schedctl.errors import ClientError
 from schedctl.exit import ExitCode
-from schedctl.parser.build import build
+from schedctl.parser.build import parse
 from schedctl.report import Report, visible, width_of
 
-Action = Callable[[Context, Namespace], Awaitable[ExitCode]]
+Action = Callable[[Context, Namespace], Awaitable[int]]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    parsed = build().parse_args(arguments)
+    parsed = parse(sys.argv[1:] if arguments is None else arguments)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal may know less than UTF-8
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
-async def run(context: Context, parsed: Namespace) -> ExitCode:
+async def run(context: Context, parsed: Namespace) -> int:
     """Run one command; an error becomes a sentence on the error stream."""
     module, _, name = parsed.function.partition(":")
     action: Action = getattr(importlib.import_module(f"schedctl.actions.{module}"), name)

@@ -26,6 +26,7 @@ class Context:
     bus_address: str | None = None
     sys: Path = Path("/sys")
     proc: Path = Path("/proc")
+    run: Path = Path("/run")
     clock: Callable[[], float] = time.time
 
     def daemon(self) -> AbstractAsyncContextManager[Daemon]:

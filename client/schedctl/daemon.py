@@ -1,67 +1,43 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The daemon as seen over the bus; the only part of schedctl that knows dbus_next."""
+"""The daemon's methods, as seen over the bus."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
-from dbus_next.aio.message_bus import MessageBus
-from dbus_next.constants import BusType, MessageFlag, MessageType
-from dbus_next.errors import AuthError, InvalidAddressError
+from dbus_next.constants import MessageFlag
 from dbus_next.message import Message
-from dbus_next.signature import Variant
 
 from schedctl import names
+from schedctl.bus import DRIVER, Bus, connected_bus, plain
 from schedctl.errors import ClientError, from_dbus
-from schedctl.exit import ExitCode
 from schedctl.objects import (
     Deployment,
     Event,
+    Job,
     Machine,
+    Past,
     Policy,
     Properties,
+    Quarantine,
+    Rule,
     Workload,
     from_properties,
 )
 
-DRIVER = "org.freedesktop.DBus"
 PROPERTIES = "org.freedesktop.DBus.Properties"
 OBJECT_MANAGER = "org.freedesktop.DBus.ObjectManager"
 
 READ_S = 10.0
 VERB_S = 330.0  # a person may be typing a password
 
+_OURS = f"type='signal',sender='{names.BUS_NAME}'"
+_PRESENCE = f"type='signal',sender='{DRIVER}',member='NameOwnerChanged',arg0='{names.BUS_NAME}'"
 
-class Bus(MessageBus):
-    """dbus-next's connection, which never closes its socket by itself."""
-
-    async def close(self) -> None:
-        """Leave the bus and close the socket."""
-        if self.connected:
-            self.disconnect()  # type: ignore[no-untyped-call]
-            await self.ended()
-        self._close_socket()
-
-    async def ended(self) -> None:
-        """Wait until the connection ends."""
-        with contextlib.suppress(EOFError, OSError):
-            # Shielded: a waiter that is cancelled must not take the future from the others.
-            await asyncio.shield(self._disconnect_future)
-
-    def _close_socket(self) -> None:
-        with contextlib.suppress(OSError):  # what is left to be written has no reader
-            self._stream.close()
-        self._sock.close()
-
-    def _setup_socket(self) -> None:
-        try:
-            super()._setup_socket()  # type: ignore[no-untyped-call]
-        except OSError:
-            self._close_socket()
-            raise
+Change = tuple[str, dict[str, Any]]  # the path of a job, and what changed; ("", {}): all is gone
 
 
 class Daemon:
@@ -110,6 +86,25 @@ class Daemon:
         lines = await self._read(names.ROOT_PATH, names.MANAGER, "Events", "u", count)
         return tuple(Event(*line) for line in lines)
 
+    async def why(self, workload: str) -> tuple[str, ...]:
+        """Why a workload, given by path or id, is scheduled as it is; the newest first."""
+        return tuple(await self._read(names.ROOT_PATH, names.MANAGER, "Why", "s", workload))
+
+    async def history(self, workload: str, count: int) -> tuple[Past, ...]:
+        """The newest deployments of a workload, or of all when empty; newest first."""
+        lines = await self._read(names.ROOT_PATH, names.MANAGER, "History", "su", workload, count)
+        return tuple(Past(*plain(line)) for line in lines)
+
+    async def quarantines(self) -> tuple[Quarantine, ...]:
+        """The policies in quarantine."""
+        lines = await self._read(names.ROOT_PATH, names.MANAGER, "Quarantines")
+        return tuple(Quarantine(*line) for line in lines)
+
+    async def rules(self) -> tuple[Rule, ...]:
+        """The rules of the static analysis."""
+        lines = await self._read(names.ROOT_PATH, names.MANAGER, "Rules")
+        return tuple(Rule(*line) for line in lines)
+
     async def verb(self, member: str, signature: str = "", *arguments: Any) -> Any:
         """Have the daemon do something; polkit may ask for a password meanwhile."""
         message = Message(
@@ -121,37 +116,61 @@ class Daemon:
             body=list(arguments),
             flags=MessageFlag.NO_AUTOSTART | MessageFlag.ALLOW_INTERACTIVE_AUTHORIZATION,
         )
-        return await self._call(message, VERB_S)
+        return await self._bus.ask(message, VERB_S)
 
     @contextlib.asynccontextmanager
     async def following(self) -> AsyncIterator[asyncio.Queue[Event | bool | None]]:
         """Give a queue of news: events, whether the daemon is there, None when the bus ends."""
-        queue: asyncio.Queue[Event | bool | None] = asyncio.Queue()
 
-        def take(message: Message) -> None:
-            if message.message_type is not MessageType.SIGNAL:
-                return
+        def read(message: Message) -> Event | bool | None:
             if message.member == "EventLogged" and message.interface == names.MANAGER:
-                queue.put_nowait(Event(*message.body))
-            elif message.member == "NameOwnerChanged" and message.body[0] == names.BUS_NAME:
-                queue.put_nowait(bool(message.body[2]))
+                return Event(*message.body)
+            return presence(message)
 
-        async def end() -> None:
-            await self._bus.ended()
-            queue.put_nowait(None)
-
-        self._bus.add_message_handler(take)
-        manager, driver = names.MANAGER, DRIVER
-        for rule in (
-            f"type='signal',sender='{names.BUS_NAME}',interface='{manager}',member='EventLogged'",
-            f"type='signal',sender='{driver}',member='NameOwnerChanged',arg0='{names.BUS_NAME}'",
-        ):
-            await self._driver("AddMatch", "s", rule)
-        ending = asyncio.ensure_future(end())
-        try:
+        rule = f"{_OURS},interface='{names.MANAGER}',member='EventLogged'"
+        async with self._bus.listening((rule, _PRESENCE), read) as queue:
             yield queue
-        finally:
-            ending.cancel()
+
+    @contextlib.asynccontextmanager
+    async def presence(self) -> AsyncIterator[asyncio.Queue[bool | None]]:
+        """Give a queue of whether the daemon is there, None when the bus ends."""
+        async with self._bus.listening((_PRESENCE,), presence) as queue:
+            yield queue
+
+    async def work(self, member: str, *arguments: str) -> AsyncGenerator[Job, None]:
+        """Start a job; give it now, each time that it has changed, and when it is over.
+
+        To be closed (``contextlib.aclosing``): a job that is left before its end is cancelled.
+        """
+
+        def read(message: Message) -> Change | None:
+            if message.member == "PropertiesChanged" and message.body[0] == names.JOB:
+                return message.path, plain(message.body[1])
+            return None if presence(message) is not False else ("", {})
+
+        rule = f"{_OURS},member='PropertiesChanged',path_namespace='{names.ROOT_PATH}/job'"
+        async with self._bus.listening((rule, _PRESENCE), read) as queue:
+            path: str = await self.verb(member, "s" * len(arguments), *arguments)
+            over = False
+            try:
+                found = await self._read(path, PROPERTIES, "GetAll", "s", names.JOB)
+                properties: dict[str, Any] = plain(found)
+                while not over:
+                    job = from_properties(Job, properties)
+                    over = job.state != "running"
+                    yield job
+                    if not over:
+                        properties |= await _next_change(queue, path)
+            finally:
+                if not over:
+                    await self._cancel(path)
+
+    async def _cancel(self, path: str) -> None:
+        """Cancel a job whose end nobody waits for."""
+        flags = MessageFlag.NO_AUTOSTART | MessageFlag.ALLOW_INTERACTIVE_AUTHORIZATION
+        message = Message(names.BUS_NAME, path, names.JOB, "Cancel", flags=flags)
+        with contextlib.suppress(ClientError):  # the daemon may be gone, and the job with it
+            await self._bus.ask(message, READ_S)
 
     async def _objects(self, folder: str, interface: str) -> list[Properties]:
         path = f"{names.ROOT_PATH}/{folder}"
@@ -170,64 +189,31 @@ class Daemon:
             body=list(arguments),
             flags=MessageFlag.NO_AUTOSTART,
         )
-        return await self._call(message, READ_S)
-
-    async def _driver(self, member: str, signature: str, *arguments: Any) -> Any:
-        message = Message(
-            destination=DRIVER,
-            path="/org/freedesktop/DBus",
-            interface=DRIVER,
-            member=member,
-            signature=signature,
-            body=list(arguments),
-        )
-        return await self._call(message, READ_S)
-
-    async def _call(self, message: Message, limit_s: float) -> Any:
-        try:
-            reply = await asyncio.wait_for(self._bus.call(message), limit_s)
-        except TimeoutError as error:
-            raise ClientError(
-                f"schedcpd did not answer within {limit_s:g} s; see: journalctl -u schedcpd"
-            ) from error
-        except (EOFError, OSError) as error:
-            raise ClientError("the system bus closed the connection") from error
-        assert reply is not None  # every call here expects one
-        if reply.message_type is MessageType.ERROR:
-            detail = str(reply.body[0]) if reply.body else ""
-            raise from_dbus(reply.error_name, detail)
-        return reply.body[0] if reply.body else None
+        return await self._bus.ask(message, READ_S)
 
 
 @contextlib.asynccontextmanager
 async def connected(bus_address: str | None) -> AsyncIterator[Daemon]:
     """Connect to the system bus (or the one at ``bus_address``); raises ClientError."""
-    try:
-        bus = Bus(bus_address, BusType.SYSTEM)  # type: ignore[arg-type]
-    except (OSError, InvalidAddressError) as error:
-        raise _no_bus(error) from error
-    try:
-        try:
-            await bus.connect()
-        except (OSError, EOFError, AuthError) as error:
-            raise _no_bus(error) from error
+    async with connected_bus(bus_address) as bus:
         yield Daemon(bus)
-    finally:
-        await bus.close()
 
 
-def _no_bus(error: Exception) -> ClientError:
-    return ClientError(
-        f"the system bus cannot be reached ({error}); is dbus running?", ExitCode.NOT_RUNNING
-    )
+def presence(message: Message) -> bool | None:
+    """Whether the daemon came or left; None for another message."""
+    if message.member == "NameOwnerChanged" and message.body[0] == names.BUS_NAME:
+        return bool(message.body[2])
+    return None
 
 
-def plain(value: Any) -> Any:
-    """A value as received, its variants taken off."""
-    if isinstance(value, Variant):
-        return plain(value.value)
-    if isinstance(value, Mapping):
-        return {key: plain(inside) for key, inside in value.items()}
-    if isinstance(value, list):
-        return [plain(inside) for inside in value]
-    return value
+async def _next_change(queue: asyncio.Queue[Change | None], path: str) -> dict[str, Any]:
+    """What changes next of the job at ``path``; raises ClientError when the daemon ends."""
+    while True:
+        news = await queue.get()
+        if news is None:
+            raise ClientError("the system bus closed the connection")
+        changed, properties = news
+        if not changed:
+            raise from_dbus("org.freedesktop.DBus.Error.NoReply", "")
+        if changed == path:
+            return properties

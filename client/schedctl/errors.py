@@ -7,6 +7,7 @@ from schedctl.exit import ExitCode
 from schedctl.names import ERROR_PREFIX
 
 START_IT = "start it with: sudo systemctl start schedcpd"
+SEE_VERIFIER = "the reason is in: journalctl -u 'schedcp-verify@*'"
 KERNELS = (
     "Debian has it in the kernels of trixie-backports, 6.16 and newer except 7.1 "
     "(sudo apt install -t trixie-backports linux-image-amd64); "
@@ -23,11 +24,16 @@ _CODES = {
     "LimitsSet": ExitCode.REFUSED,
     "KernelRejected": ExitCode.REFUSED,
     "Ejected": ExitCode.REFUSED,
+    "Quarantined": ExitCode.REFUSED,
+    "NotVerified": ExitCode.REFUSED,
+    "Held": ExitCode.BUSY,
     "Busy": ExitCode.BUSY,
     "ShuttingDown": ExitCode.NOT_RUNNING,
     "NoSuchWorkload": ExitCode.NOT_FOUND,
     "WorkloadGone": ExitCode.NOT_FOUND,
     "NoSuchPolicy": ExitCode.NOT_FOUND,
+    "NoSuchJob": ExitCode.NOT_FOUND,
+    "NoSuchHold": ExitCode.NOT_FOUND,
 }
 
 _HINTS = {
@@ -38,6 +44,12 @@ _HINTS = {
     "KernelRejected": "the kernel's own words are in: journalctl -u schedcpd",
     "Ejected": "the kernel's own words are in: journalctl -u schedcpd",
     "LoaderLost": "the reason is in: journalctl -u schedcpd",
+    "Quarantined": "'schedctl quarantine' has the details",
+    "NotVerified": "'schedctl verify' shows what was found",
+    "Held": "'schedctl status' shows by whom",
+    "VerifierLost": f"{SEE_VERIFIER}; 'schedctl doctor' checks this machine",
+    "LedgerDamaged": "nothing is attached without the ledger; is the disk full? see: "
+    "journalctl -u schedcpd",
     "Busy": "try again in a moment; 'schedctl status' shows what is attached",
     "Internal": "see: journalctl -u schedcpd",
 }
@@ -82,6 +94,8 @@ def from_dbus(name: str, message: str) -> ClientError:
                 "/usr/share/dbus-1/system.d/org.schedcp.Daemon1.conf installed?",
                 ExitCode.NOT_AUTHORISED,
             )
+        case "InvalidArgs" | "LimitsExceeded":
+            return ClientError(message, ExitCode.USAGE)
         case "UnknownObject":
             return ObjectGoneError(f"it has just ended ({message})")
         case "UnknownMethod" | "UnknownInterface" | "UnknownProperty":

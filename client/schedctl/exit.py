@@ -14,8 +14,10 @@ class ExitCode(IntEnum):
     NOT_AUTHORISED = 4
     NO_SCHED_EXT = 5
     FOREIGN_SCHEDULER = 6
-    REFUSED = 7  # by the token check, the CPU limits or the kernel
+    REFUSED = 7  # by the verification, the token check, the quarantine, CPU limits or the kernel
     BUSY = 8
-    NOT_FOUND = 9  # no such workload or policy, or several
+    NOT_FOUND = 9  # no such workload, policy, job or hold, or several
+    NOT_EXECUTABLE = 126  # the command of hold
+    NO_COMMAND = 127
     INTERRUPTED = 130
     BROKEN_PIPE = 141

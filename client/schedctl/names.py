@@ -7,6 +7,7 @@ MANAGER = f"{BUS_NAME}.Manager"
 WORKLOAD = f"{BUS_NAME}.Workload"
 POLICY = f"{BUS_NAME}.Policy"
 DEPLOYMENT = f"{BUS_NAME}.Deployment"
+JOB = f"{BUS_NAME}.Job"
 ROOT_PATH = "/org/schedcp/Daemon1"
 NO_OBJECT = "/"
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from schedctl.errors import ClientError
@@ -22,6 +22,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "bool": (bool,),
     "tuple[str, ...]": (list,),
     "tuple[Tunable, ...]": (list,),
+    "tuple[Hold, ...]": (list,),
 }
 
 
@@ -32,6 +33,7 @@ class Machine:
     version: str
     kernel_release: str
     mode: str
+    safe: str
     sched_ext_state: str
     kernel_policy: str
     owner: str
@@ -41,6 +43,19 @@ class Machine:
     last_deployment: str
     workloads: Mapping[str, int]
     cpus: int
+    holds: tuple[Hold, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Hold:
+    """Somebody who keeps automation off; no workload: off the whole machine."""
+
+    cookie: int
+    owner: str
+    uid: int
+    workload_id: str
+    reason: str
+    since: float
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -92,6 +107,7 @@ class Policy:
     sha256: str
     admissible: bool
     token: str
+    enrolled: bool
     tunables: tuple[Tunable, ...]
     counters: Mapping[str, str]
 
@@ -116,6 +132,69 @@ class Deployment:
     exit_cause: str
     error: str
     counters: Mapping[str, int]
+    reason: str
+    object_sha256: str
+    canary: Mapping[str, Any]
+    revert_ms: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Past:
+    """A deployment as the history has it."""
+
+    id: int
+    workload_id: str
+    policy: str
+    origin: str
+    state: str
+    started_at: float
+    ended_at: float
+    attach_ms: float
+    revert_ms: float
+    reason: str
+    error: str
+    canary: Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Quarantine:
+    """A policy that must not be attached again; no workload: for none."""
+
+    policy: str
+    object_sha256: str
+    kernel_release: str
+    workload_id: str
+    since: float
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Rule:
+    """A rule of the static analysis."""
+
+    id: str
+    severity: str
+    title: str
+    catches: str
+    why: str
+    example: str
+    mend: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Job:
+    """A long piece of work; stages and report are JSON texts."""
+
+    id: int
+    kind: str
+    subject: str
+    state: str
+    now: str
+    stages: str
+    report: str
+    error: str
+    started_at: float
+    ended_at: float
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -126,6 +205,9 @@ class Event:
     kind: str
     subject: str
     message: str
+
+
+_STRUCTS: dict[str, Callable[..., Any]] = {"tunables": Tunable, "holds": Hold}
 
 
 def from_properties(kind: type[Object], properties: Properties) -> Object:
@@ -139,8 +221,8 @@ def from_properties(kind: type[Object], properties: Properties) -> Object:
                 f"schedcpd's {kind.__name__}.{name} is not what this schedctl expects; "
                 "after an upgrade: sudo systemctl restart schedcpd"
             )
-        if field.name == "tunables":
-            value = tuple(Tunable(*one) for one in value)
+        if field.name in _STRUCTS:
+            value = tuple(_STRUCTS[field.name](*one) for one in value)
         values[field.name] = tuple(value) if isinstance(value, list) else value
     return kind(**values)
 

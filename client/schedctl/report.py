@@ -33,6 +33,11 @@ _WORD_COLOURS = {
     "ejected": "bad",
     "failed": "bad",
     "fail": "bad",
+    "canary": "warn",
+    "passed": "good",
+    "broken": "warn",
+    "refused": "bad",
+    "tripped": "bad",
 }
 
 
@@ -53,10 +58,29 @@ class Report:
         self._out = out
         self._width = width
         self._colour = colour
+        self._passing = False  # whether a line stands there that the next one overwrites
 
     def line(self, text: str = "") -> None:
         """Write one line."""
-        self._out.write(f"{text}\n")
+        self._out.write(f"{self._clearing()}{text}\n")
+
+    def passing(self, text: str) -> None:
+        """Show a line until the next one is written; only on a terminal with colours."""
+        if not self._colour or self._width is None:
+            return
+        self._out.write(f"{self._clearing()}{shorten(visible(text), self._width - 1)}")
+        self._passing = True
+        self.flush()
+
+    def _clearing(self) -> str:
+        passing, self._passing = self._passing, False
+        return "\r\x1b[K" if passing else ""
+
+    def indented(self, lead: str, text: str) -> None:
+        """Write a text that wraps; its first line begins with ``lead``, the others with blanks."""
+        for part in self._wrap(visible(text), columns_of(lead)):
+            self.line(lead + part)
+            lead = " " * columns_of(lead)
 
     def labelled(self, label: str, text: str) -> None:
         """Write a label and a text that wraps beside it; no line without a text."""
@@ -74,18 +98,19 @@ class Report:
             self.line(lead + part)
             lead = " " * (6 + LABEL_WIDTH + 1)
 
-    def table(self, rows: Sequence[Row], columns: Sequence[Column[Row]]) -> None:
+    def table(self, rows: Sequence[Row], columns: Sequence[Column[Row]], indent: int = 0) -> None:
         """Write rows below titles, within the width of the terminal."""
         cells = [[visible(column.show(row)) for column in columns] for row in rows]
         widths = [
             max([columns_of(column.title)] + [columns_of(line[place]) for line in cells])
             for place, column in enumerate(columns)
         ]
-        self._shrink(widths, columns)
+        self._shrink(widths, columns, indent)
         titles = self._cells([column.title for column in columns], widths, columns, plain=True)
-        self.line(self.paint("bold", titles))
+        blanks = " " * indent
+        self.line(blanks + self.paint("bold", titles))
         for line in cells:
-            self.line(self._cells(line, widths, columns))
+            self.line(blanks + self._cells(line, widths, columns))
 
     def json(self, value: Any) -> None:
         """Write a value as JSON; ASCII only, so that no name can play tricks on a terminal."""
@@ -114,14 +139,16 @@ class Report:
             return [text]
         width = max(self._width - indent, 20)
         joined = _COMMAND.sub(lambda match: match[0].replace(" ", "\0"), text)
-        lines = textwrap.wrap(joined, width, break_on_hyphens=False) or [""]
+        # A word that is too long is a path, which is to be copied whole.
+        wrapped = textwrap.wrap(joined, width, break_on_hyphens=False, break_long_words=False)
+        lines = wrapped or [""]
         return [line.replace("\0", " ") for line in lines]
 
-    def _shrink(self, widths: list[int], columns: Sequence[Column[Any]]) -> None:
+    def _shrink(self, widths: list[int], columns: Sequence[Column[Any]], indent: int) -> None:
         if self._width is None:
             return
         elastic = [place for place, column in enumerate(columns) if column.elastic]
-        excess = sum(widths) + 2 * (len(widths) - 1) - self._width
+        excess = indent + sum(widths) + 2 * (len(widths) - 1) - self._width
         while excess > 0 and elastic:
             widest = max(elastic, key=lambda place: widths[place])
             if widths[widest] <= NARROWEST:

@@ -34,6 +34,10 @@ class Action(StrEnum):
     APPLY = "org.schedcp.daemon1.apply"
     REVERT = "org.schedcp.daemon1.revert"
     PAUSE = "org.schedcp.daemon1.pause"
+    HOLD = "org.schedcp.daemon1.hold"
+    VERIFY = "org.schedcp.daemon1.verify"
+    ENROLL = "org.schedcp.daemon1.enroll"
+    CONFIGURE = "org.schedcp.daemon1.configure"
 
 
 class Authority(Protocol):

@@ -7,30 +7,37 @@ anybody, numbers may be of any size, and a bus drops a connection that sends a m
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from dbus_next.signature import Variant
 
 from schedcpd.bus import names
+from schedcpd.bus.core import Rule
 from schedcpd.model import (
+    Canary,
     Deployment,
     DeploymentState,
     Event,
     ExitCause,
+    Hold,
+    Job,
     KernelState,
     Policy,
+    Quarantine,
     Tunable,
     WorkloadProfile,
     WorkloadRecord,
 )
+from schedcpd.reports import encode_report, encode_stage
 
 Values = dict[str, Any]  # by property name; each fits the signature of its property
 
-UNDER_WAY = (DeploymentState.ATTACHING, DeploymentState.ATTACHED)
+UNDER_WAY = (DeploymentState.ATTACHING, DeploymentState.CANARY, DeploymentState.ATTACHED)
 LONGEST_TEXT = 8192  # characters
 
 _UNSENDABLE = re.compile("[\0\ud800-\udfff]")
@@ -44,7 +51,7 @@ def text(value: str) -> str:
     return _UNSENDABLE.sub("\N{REPLACEMENT CHARACTER}", value[:LONGEST_TEXT])
 
 
-def texts(values: tuple[str, ...]) -> list[str]:
+def texts(values: Sequence[str]) -> list[str]:
     """The strings of an ``as``."""
     return [text(value) for value in values]
 
@@ -121,6 +128,7 @@ def policy_values(policy: Policy) -> Values:
         "Sha256": text(policy.object_sha256),
         "Admissible": policy.admissible,
         "Token": text(policy.token),
+        "Enrolled": policy.enrolled,
         "Tunables": [tunable_struct(one) for one in card.tunables],
         "Counters": {text(symbol): text(counts) for symbol, counts in card.counters.items()},
     }
@@ -168,7 +176,91 @@ def deployment_values(
         "ExitCause": str(cause) if cause else "",
         "Error": text(deployment.error),
         "Counters": counters(deployment),
+        "Reason": text(deployment.reason),
+        "ObjectSha256": text(deployment.object_sha256),
+        "Canary": canary_details(deployment.canary),
+        "RevertMs": real(deployment.revert_ms),
     }
+
+
+def canary_details(canary: Canary | None) -> dict[str, Variant]:
+    """What a canary showed as an ``a{sv}``; empty without one."""
+    if canary is None:
+        return {}
+    return {
+        "metric": Variant("s", text(canary.metric)),
+        "pairs": Variant("u", number("u", canary.pairs)),
+        "effect": Variant("d", real(canary.effect)),
+        "low": Variant("d", real(canary.low)),
+        "high": Variant("d", real(canary.high)),
+        "decision": Variant("s", str(canary.decision)),
+        "reason": Variant("s", text(canary.reason)),
+    }
+
+
+def past_struct(deployment: Deployment) -> list[Any]:
+    """A deployment as a line of the history."""
+    return [
+        number("t", deployment.id),
+        text(deployment.workload_id),
+        text(deployment.policy),
+        str(deployment.origin),
+        str(deployment.state),
+        real(deployment.started_at),
+        real(deployment.ended_at),
+        real(deployment.attach_ms),
+        real(deployment.revert_ms),
+        text(deployment.reason),
+        text(deployment.error),
+        canary_details(deployment.canary),
+    ]
+
+
+def job_values(job: Job) -> Values:
+    """The properties of ``org.schedcp.Daemon1.Job``; stages and report are JSON texts."""
+    report = encode_report(job.report) if job.report else None
+    return {
+        "Id": number("t", job.id),
+        "Kind": text(job.kind),
+        "Subject": text(job.subject),
+        "State": str(job.state),
+        "Now": text(job.now),
+        "Stages": json.dumps([encode_stage(stage) for stage in job.stages]),
+        "Report": json.dumps(report) if report else "",
+        "Error": text(job.error),
+        "StartedAt": real(job.started_at),
+        "EndedAt": real(job.ended_at),
+    }
+
+
+def hold_struct(hold: Hold) -> list[Any]:
+    """A hold as ``(usussd)``."""
+    return [
+        number("u", hold.cookie),
+        text(hold.owner),
+        number("u", hold.uid),
+        text(hold.workload_id),
+        text(hold.reason),
+        real(hold.since),
+    ]
+
+
+def quarantine_struct(quarantine: Quarantine) -> list[Any]:
+    """A policy in quarantine as ``(ssssds)``."""
+    return [
+        text(quarantine.policy),
+        text(quarantine.object_sha256),
+        text(quarantine.kernel_release),
+        text(quarantine.workload_id),
+        real(quarantine.since),
+        text(quarantine.reason),
+    ]
+
+
+def rule_struct(rule: Rule) -> list[Any]:
+    """A rule of the static analysis as ``(sssssss)``."""
+    words = (rule.severity, rule.title, rule.catches, rule.why, rule.example, rule.mend)
+    return texts((rule.id, *(str(one) for one in words)))
 
 
 def counters(deployment: Deployment) -> dict[str, int]:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from schedcpd.model import (
@@ -11,12 +11,47 @@ from schedcpd.model import (
     Event,
     ExitCause,
     ExitRecord,
+    Hold,
+    Job,
     KernelState,
     Mode,
     Policy,
+    Quarantine,
     WorkloadRecord,
 )
 from schedcpd.signals import Signal
+
+
+class Rule(Protocol):
+    """One rule of the static analysis, as told to people."""
+
+    @property
+    def id(self) -> str:
+        """Its stable name."""
+
+    @property
+    def severity(self) -> str:
+        """What a finding of it means."""
+
+    @property
+    def title(self) -> str:
+        """A few words."""
+
+    @property
+    def catches(self) -> str:
+        """What it catches."""
+
+    @property
+    def why(self) -> str:
+        """Why that matters."""
+
+    @property
+    def example(self) -> str:
+        """A line or two that it would catch."""
+
+    @property
+    def mend(self) -> str:
+        """What to change."""
 
 
 class Core(Protocol):
@@ -31,12 +66,19 @@ class Core(Protocol):
     deployment_added: Signal[Deployment]
     deployment_changed: Signal[Deployment]
     deployment_removed: Signal[int]  # the deployment's id
-    state_changed: Signal[None]
+    job_added: Signal[Job]
+    job_changed: Signal[Job]
+    job_removed: Signal[int]  # the job's id
+    state_changed: Signal[None]  # mode, kernel or holds
     event_logged: Signal[Event]
 
     @property
     def mode(self) -> Mode:
         """How far the daemon goes on its own now."""
+
+    @property
+    def safe(self) -> str:
+        """Why the machine is in safe mode; empty when it is not."""
 
     @property
     def workloads(self) -> Mapping[str, WorkloadRecord]:
@@ -53,6 +95,22 @@ class Core(Protocol):
     @property
     def active(self) -> Deployment | None:
         """The deployment whose policy is attached, or None."""
+
+    @property
+    def jobs(self) -> Mapping[int, Job]:
+        """The newest jobs by id."""
+
+    @property
+    def holds(self) -> tuple[Hold, ...]:
+        """Who keeps automation off now."""
+
+    @property
+    def quarantines(self) -> tuple[Quarantine, ...]:
+        """The policies that must not be attached again."""
+
+    @property
+    def rules(self) -> Sequence[Rule]:
+        """The rules of the static analysis."""
 
     def kernel(self) -> KernelState:
         """What the kernel says at this moment."""
@@ -80,3 +138,36 @@ class Core(Protocol):
 
     async def resume(self) -> None:
         """Decide again, as configured."""
+
+    async def hold(self, owner: str, uid: int, workload_id: str, reason: str) -> Hold:
+        """Keep automation off a workload, or the machine when empty, for a client of the bus."""
+
+    async def release_hold(self, cookie: int, owner: str) -> None:
+        """End a hold of that client; raises NoSuchHold."""
+
+    def bus_client_gone(self, owner: str) -> None:
+        """End what a client of the bus held: it has left."""
+
+    async def release(self, policy: str) -> None:
+        """Let a policy out of quarantine."""
+
+    async def revoke(self, policy: str) -> None:
+        """Have a policy's object signed no more, once it is out of the kernel; VerifierLost."""
+
+    async def reinstate(self, object_sha256: str) -> None:
+        """Undo ``revoke``: the next verification may sign the object; raises VerifierLost."""
+
+    async def withdraw(self, policy: str) -> None:
+        """Remove an enrolled policy, once it is out of the kernel; NotEnrolled, VerifierLost."""
+
+    def why(self, workload_id: str) -> Sequence[str]:
+        """Why the workload is scheduled as it is, the newest first; raises NoSuchWorkload."""
+
+    def history(self, workload_id: str, count: int) -> Sequence[Deployment]:
+        """The newest ``count`` deployments for a workload, or for all when empty; newest first."""
+
+    async def verify(self, policy: str, card: str, source: str, enroll: bool) -> Job:
+        """Start to verify an installed policy, or the one in ``source``; raises Busy."""
+
+    def cancel(self, job: int) -> None:
+        """End a job before its time; raises NoSuchJob."""

@@ -57,3 +57,7 @@ class DeploymentInterface(ValuesInterface):
     ExitCause = shown("ExitCause", "s")
     Error = shown("Error", "s")
     Counters = shown("Counters", "a{st}")
+    Reason = shown("Reason", "s")
+    ObjectSha256 = shown("ObjectSha256", "s")
+    Canary = shown("Canary", "a{sv}")
+    RevertMs = shown("RevertMs", "d")

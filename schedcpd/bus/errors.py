@@ -16,6 +16,7 @@ log = logging.getLogger(__name__)
 INTERNAL = f"{ERROR_PREFIX}Internal"
 SHUTTING_DOWN = f"{ERROR_PREFIX}ShuttingDown"
 TOO_LARGE = "org.freedesktop.DBus.Error.LimitsExceeded"
+INVALID = "org.freedesktop.DBus.Error.InvalidArgs"
 
 
 def to_dbus(error: Exception, during: str) -> DBusError:

@@ -1,46 +1,74 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """``org.schedcp.Daemon1.Manager``: the machine's scheduler as it is now, and the verbs."""
 
-import asyncio
 import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from schedcpd.bus import names
-from schedcpd.bus.authorisation import Action, Authority
-from schedcpd.bus.connection import Caller
+from schedcpd.bus.authorisation import Action
+from schedcpd.bus.clients import Clients
+from schedcpd.bus.connection import current_caller
 from schedcpd.bus.conversion import (
     deployment_path,
     event_line,
+    hold_struct,
     number,
     owner,
+    past_struct,
+    quarantine_struct,
+    rule_struct,
     state_counts,
     text,
+    texts,
 )
 from schedcpd.bus.core import Core
-from schedcpd.bus.members import ValuesInterface, method, shown, signal
-from schedcpd.bus.signatures import Count, Line, Lines, ObjectPath, Text
-from schedcpd.errors import NoSuchPolicy, NoSuchWorkload
+from schedcpd.bus.members import Gate, ValuesInterface, method, shown, signal
+from schedcpd.bus.requests import (
+    check_digest,
+    check_reason,
+    check_release,
+    check_submission,
+    check_text,
+)
+from schedcpd.bus.signatures import (
+    Cookie,
+    Count,
+    Line,
+    Lines,
+    ObjectPath,
+    Past,
+    Quarantined,
+    Rules,
+    Text,
+    Texts,
+)
+from schedcpd.errors import Busy, NoSuchPolicy, NoSuchWorkload
 from schedcpd.model import Event
 
 MOST_EVENTS = 1000
+MOST_PAST = 1000  # deployments at once
+MOST_HOLDS = 64
 UNTOLD = {"Workloads"}  # changes with every workload, which is told of itself
 
 
 class ManagerInterface(ValuesInterface):
     """The verbs, and properties that are read from the core, and so from the kernel, each time."""
 
-    def __init__(self, core: Core, authority: Authority, workloads: Mapping[str, str]) -> None:
+    def __init__(
+        self, core: Core, gate: Gate, clients: Clients, workloads: Mapping[str, str]
+    ) -> None:
         """``workloads`` gives the id of the workload at a path."""
-        self.authority = authority
-        self.under_way: dict[asyncio.Task[Any], Caller] = {}
-        self.closing = False
+        self.gate = gate
         self._core = core
+        self._clients = clients
         self._workloads = workloads
+        self._submitters: dict[int, str] = {}  # job that runs → the client that waits for it
         self._readers: dict[str, Callable[[], Any]] = {
             "Version": lambda: text(core.version),
             "KernelRelease": lambda: text(core.kernel_release),
             "Mode": lambda: str(core.mode),
+            "Safe": lambda: text(core.safe),
             "SchedExtState": lambda: text(core.kernel().state),
             "KernelPolicy": lambda: text(core.kernel().policy),
             "Owner": lambda: owner(core.kernel(), core.deployments.values()),
@@ -50,6 +78,7 @@ class ManagerInterface(ValuesInterface):
             "LastDeployment": lambda: deployment_path(core.last_exit()),
             "Workloads": lambda: state_counts(core.workloads.values()),
             "Cpus": lambda: number("u", os.cpu_count() or 1),
+            "Holds": lambda: [hold_struct(hold) for hold in core.holds],
         }
         super().__init__(names.MANAGER, names.ROOT_PATH, self._now())
 
@@ -67,6 +96,7 @@ class ManagerInterface(ValuesInterface):
     Version = shown("Version", "s")
     KernelRelease = shown("KernelRelease", "s")
     Mode = shown("Mode", "s")
+    Safe = shown("Safe", "s")
     SchedExtState = shown("SchedExtState", "s")
     KernelPolicy = shown("KernelPolicy", "s")
     Owner = shown("Owner", "s")
@@ -76,15 +106,13 @@ class ManagerInterface(ValuesInterface):
     LastDeployment = shown("LastDeployment", "o")
     Workloads = shown("Workloads", "a{su}")
     Cpus = shown("Cpus", "u")
+    Holds = shown("Holds", "a(usussd)")
 
     @method("Apply", action=Action.APPLY)
     async def apply(self, workload: ObjectPath, policy: Text) -> ObjectPath:
         """Attach a policy for a workload; returns the deployment."""
-        workload_id = self._workloads.get(workload)
-        if workload_id is None:
-            raise NoSuchWorkload(workload)
-        if policy not in self._core.policies:
-            raise NoSuchPolicy(policy)
+        workload_id = self._workload_at(workload)
+        self._check_installed(policy)
         deployment = await self._core.apply(workload_id, policy)
         return names.deployment_path(deployment.id)
 
@@ -103,10 +131,129 @@ class ManagerInterface(ValuesInterface):
         """Decide again."""
         await self._core.resume()
 
+    @method("Hold", action=Action.HOLD)
+    async def hold(self, workload: ObjectPath, reason: Text) -> Cookie:
+        """Keep automation off until ReleaseHold, or until the caller leaves the bus."""
+        workload_id = "" if workload == names.NO_OBJECT else self._workload_at(workload)
+        check_reason(reason)
+        if len(self._core.holds) >= MOST_HOLDS:
+            raise Busy("too many clients hold the scheduler")
+        sender = current_caller().sender
+        uid = await self._clients.uid(sender)
+        hold = await self._core.hold(sender, uid, workload_id, reason)
+        self._clients.watch(sender)
+        return hold.cookie
+
+    @method("ReleaseHold", action=Action.HOLD)
+    async def release_hold(self, cookie: Cookie) -> None:
+        """End a hold of the caller's."""
+        sender = current_caller().sender
+        await self._core.release_hold(cookie, sender)
+        self._forget_idle(sender)
+
+    @method("Verify", action=Action.VERIFY)
+    async def verify(self, policy: Text, card: Text, source: Text) -> ObjectPath:
+        """Start to verify a policy; returns the job."""
+        return await self._submit(policy, card, source, enroll=False)
+
+    @method("Enroll", action=Action.ENROLL)
+    async def enroll(self, policy: Text, card: Text, source: Text) -> ObjectPath:
+        """Start to verify a policy, and put it in the repository if it passes."""
+        return await self._submit(policy, card, source, enroll=True)
+
+    @method("Release", action=Action.CONFIGURE)
+    async def release(self, policy: Text) -> None:
+        """Let a policy out of quarantine."""
+        check_release(policy, self._core.quarantines)
+        await self._core.release(policy)
+
+    @method("Revoke", action=Action.ENROLL)
+    async def revoke(self, policy: Text) -> None:
+        """Have a policy's object signed no more, once it is out of the kernel."""
+        self._check_installed(policy)
+        await self._core.revoke(policy)
+
+    @method("Reinstate", action=Action.ENROLL)
+    async def reinstate(self, object_sha256: Text) -> None:
+        """Undo Revoke."""
+        check_digest(object_sha256)
+        await self._core.reinstate(object_sha256)
+
+    @method("Withdraw", action=Action.ENROLL)
+    async def withdraw(self, policy: Text) -> None:
+        """Remove an enrolled policy, once it is out of the kernel."""
+        self._check_installed(policy)
+        await self._core.withdraw(policy)
+
+    @method("Why", action=None)
+    async def why(self, workload: Text) -> Texts:
+        """Why a workload is scheduled as it is, the newest first."""
+        return texts(self._core.why(self._id_of(workload)))
+
+    @method("History", action=None)
+    async def history(self, workload: Text, count: Count) -> Past:
+        """The newest deployments, for one workload or for all, newest first."""
+        found = self._core.history(self._id_of(workload), min(count, MOST_PAST))
+        return [past_struct(deployment) for deployment in found]
+
+    @method("Quarantines", action=None)
+    async def quarantines(self) -> Quarantined:
+        """The policies that must not be attached again."""
+        return [quarantine_struct(one) for one in self._core.quarantines]
+
+    @method("Rules", action=None)
+    async def rules(self) -> Rules:
+        """The rules of the static analysis."""
+        return [rule_struct(rule) for rule in self._core.rules]
+
     @method("Events", action=None)
     async def events(self, count: Count) -> Lines:
         """The newest events, oldest first."""
         return [event_line(event) for event in self._core.events(min(count, MOST_EVENTS))]
+
+    def _workload_at(self, path: str) -> str:
+        """The id of the workload at a path; raises NoSuchWorkload."""
+        workload_id = self._workloads.get(path)
+        if workload_id is None:
+            raise NoSuchWorkload(path)
+        return workload_id
+
+    def _id_of(self, workload: str) -> str:
+        """The id of a workload given by its path, or by its id: it may have ended."""
+        check_text("workload", workload)
+        return self._workloads.get(workload, workload)
+
+    async def _submit(self, policy: str, card: str, source: str, enroll: bool) -> str:
+        check_submission(policy, card, source, enroll)
+        if not source:
+            self._check_installed(policy)
+        job = await self._core.verify(policy, card, source, enroll)
+        sender = current_caller().sender
+        self._submitters[job.id] = sender
+        self._clients.watch(sender)
+        return names.job_path(job.id)
+
+    def _check_installed(self, policy: str) -> None:
+        if policy not in self._core.policies:
+            raise NoSuchPolicy(policy)
+
+    def job_over(self, job: int) -> None:
+        """A job has ended: its end depends on nobody any longer."""
+        sender = self._submitters.pop(job, None)
+        if sender is not None:
+            self._forget_idle(sender)
+
+    def client_gone(self, sender: str) -> None:
+        """End what a client that has left held and waited for."""
+        self._core.bus_client_gone(sender)
+        for job in [job for job, submitter in self._submitters.items() if submitter == sender]:
+            self._core.cancel(job)
+
+    def _forget_idle(self, sender: str) -> None:
+        """Watch a client no longer when nothing ends with it."""
+        holding = any(hold.owner == sender for hold in self._core.holds)
+        if not holding and sender not in self._submitters.values():
+            self._clients.forget(sender)
 
     @signal("EventLogged")
     def event_logged(self, event: Event) -> Line:

@@ -20,12 +20,41 @@ MOST_CALLS = 100  # the bus allows a connection 512 match rules, and each call t
 MOST_CALLS_OF_ONE = 8
 
 
-class Gated(Protocol):
-    """An interface with verbs: it can ask who may, and knows the calls under way and by whom."""
+class Gate:
+    """What every verb passes: it can ask who may, and knows the calls under way and by whom."""
 
-    authority: Authority
-    under_way: dict[asyncio.Task[Any], Caller]
-    closing: bool
+    def __init__(self, authority: Authority) -> None:
+        self.authority = authority
+        self.under_way: dict[asyncio.Task[Any], Caller] = {}
+        self.closing = False
+
+    def admit(self, task: asyncio.Task[Any], caller: Caller) -> None:
+        """Let a call in; raises Busy for one too many: each may wait minutes for a password."""
+        if self.closing:
+            raise DBusError(SHUTTING_DOWN, "schedcpd is shutting down")
+        of_caller = sum(other.sender == caller.sender for other in self.under_way.values())
+        if len(self.under_way) >= MOST_CALLS or of_caller >= MOST_CALLS_OF_ONE:
+            raise Busy("too many requests wait for an answer")
+        self.under_way[task] = caller
+
+    def leave(self, task: asyncio.Task[Any]) -> None:
+        """A call is answered."""
+        self.under_way.pop(task, None)
+
+    async def close(self) -> None:
+        """Let nobody in any longer, and answer the calls that wait."""
+        self.closing = True
+        waiting = tuple(self.under_way)
+        for task in waiting:
+            task.cancel()
+        if waiting:
+            await asyncio.wait(waiting)
+
+
+class Gated(Protocol):
+    """An interface with verbs."""
+
+    gate: Gate
 
 
 Interface = TypeVar("Interface", bound=Gated)
@@ -56,16 +85,15 @@ def method(
             assert task is not None  # a coroutine runs in one
             try:
                 if action is not None:
-                    admit(self, caller)
-                    self.under_way[task] = caller
-                    await self.authority.require(action, caller)
+                    self.gate.admit(task, caller)
+                    await self.gate.authority.require(action, caller)
                 return await function(self, *arguments, **named)
             except asyncio.CancelledError:
                 raise DBusError(SHUTTING_DOWN, "schedcpd is shutting down") from None
             except Exception as error:  # the edge to the bus
                 raise to_dbus(error, name) from error
             finally:
-                self.under_way.pop(task, None)
+                self.gate.leave(task)
 
         guarded.polkit_action = action  # type: ignore[attr-defined]
         exported: Method[Interface, Arguments, Result] = dbus_next.service.method(name)(guarded)
@@ -82,15 +110,6 @@ def signal(name: str) -> Callable[[Emitter], Emitter]:
         return emitter
 
     return decorate
-
-
-def admit(interface: Gated, caller: Caller) -> None:
-    """Let a call in; raises Busy for one too many, since each may wait minutes for a password."""
-    if interface.closing:
-        raise DBusError(SHUTTING_DOWN, "schedcpd is shutting down")
-    of_caller = sum(other.sender == caller.sender for other in interface.under_way.values())
-    if len(interface.under_way) >= MOST_CALLS or of_caller >= MOST_CALLS_OF_ONE:
-        raise Busy("too many requests wait for an answer")
 
 
 class ValuesInterface(ObjectInterface):

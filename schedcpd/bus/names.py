@@ -11,6 +11,7 @@ MANAGER = f"{BUS_NAME}.Manager"
 WORKLOAD = f"{BUS_NAME}.Workload"
 POLICY = f"{BUS_NAME}.Policy"
 DEPLOYMENT = f"{BUS_NAME}.Deployment"
+JOB = f"{BUS_NAME}.Job"
 
 ROOT_PATH = "/org/schedcp/Daemon1"
 NO_OBJECT = "/"  # D-Bus has no null path
@@ -33,3 +34,8 @@ def policy_path(name: str) -> str:
 def deployment_path(deployment_id: int) -> str:
     """The path of a deployment."""
     return f"{ROOT_PATH}/deployment/{deployment_id:d}"
+
+
+def job_path(job_id: int) -> str:
+    """The path of a job."""
+    return f"{ROOT_PATH}/job/{job_id:d}"

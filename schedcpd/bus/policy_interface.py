@@ -28,5 +28,6 @@ class PolicyInterface(ValuesInterface):
     Sha256 = shown("Sha256", "s")
     Admissible = shown("Admissible", "b")
     Token = shown("Token", "s")
+    Enrolled = shown("Enrolled", "b")
     Tunables = shown("Tunables", "a(sssvvvss)")
     Counters = shown("Counters", "a{ss}")

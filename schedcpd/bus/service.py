@@ -15,15 +15,18 @@ from dbus_next.errors import AuthError, DBusError, InvalidAddressError
 
 from schedcpd.bus import names
 from schedcpd.bus.authorisation import Authority, Polkit
+from schedcpd.bus.clients import Clients
 from schedcpd.bus.connection import Connection, ObjectInterface
 from schedcpd.bus.conversion import policy_values, workload_values
 from schedcpd.bus.core import Core
 from schedcpd.bus.deployment_interface import DeploymentInterface
+from schedcpd.bus.job_interface import JobInterface
 from schedcpd.bus.manager_interface import ManagerInterface
+from schedcpd.bus.members import Gate
 from schedcpd.bus.policy_interface import PolicyInterface
 from schedcpd.bus.workload_interface import WorkloadInterface
 from schedcpd.errors import BusUnavailable
-from schedcpd.model import Deployment, Event, WorkloadRecord
+from schedcpd.model import Deployment, Event, Job, WorkloadRecord
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +67,10 @@ class BusService:
         self._workload_ids: dict[str, str] = {}  # by path
         self._policies: dict[str, PolicyInterface] = {}
         self._deployments: dict[int, DeploymentInterface] = {}
-        self._manager = ManagerInterface(core, authority, self._workload_ids)
+        self._jobs: dict[int, JobInterface] = {}
+        self._gate = Gate(authority)
+        self._clients = Clients(connection, self._edge(self._client_gone))
+        self._manager = ManagerInterface(core, self._gate, self._clients, self._workload_ids)
         self._watch = asyncio.ensure_future(self._watch_connection())
 
     async def start(self) -> None:
@@ -75,6 +81,8 @@ class BusService:
         self._policies_changed()
         for deployment in tuple(self._core.deployments.values()):
             self._deployment_changed(deployment)
+        for job in tuple(self._core.jobs.values()):
+            self._job_changed(job)
         self._connect_signals()
         try:
             reply = await self._connection.request_name(names.BUS_NAME, NameFlag.DO_NOT_QUEUE)
@@ -86,12 +94,8 @@ class BusService:
     async def close(self) -> None:
         """Answer the calls that wait, and leave the bus."""
         self.disconnected.cancel()
-        self._manager.closing = True
-        waiting = tuple(self._manager.under_way)
-        for task in waiting:
-            task.cancel()
-        if waiting:
-            await asyncio.wait(waiting)
+        await self._gate.close()
+        await self._clients.close()
         self._watch.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._watch
@@ -111,6 +115,9 @@ class BusService:
         core.deployment_added.connect(self._edge(self._deployment_changed))
         core.deployment_changed.connect(self._edge(self._deployment_changed))
         core.deployment_removed.connect(self._edge(self._deployment_removed))
+        core.job_added.connect(self._edge(self._job_changed))
+        core.job_changed.connect(self._edge(self._job_changed))
+        core.job_removed.connect(self._edge(self._job_removed))
         core.state_changed.connect(self._edge(lambda _: self._manager.refresh()))
         core.event_logged.connect(self._edge(self._event_logged))
 
@@ -191,6 +198,24 @@ class BusService:
         if interface is not None:
             self._unexport(interface)
         self._manager.refresh()
+
+    def _job_changed(self, job: Job) -> None:
+        if job.ended_at:
+            self._manager.job_over(job.id)
+        known = self._jobs.get(job.id)
+        if known is not None:
+            known.changed(job)
+            return
+        self._jobs[job.id] = JobInterface(self._core, self._gate, job)
+        self._export(self._jobs[job.id])
+
+    def _job_removed(self, job_id: int) -> None:
+        interface = self._jobs.pop(job_id, None)
+        if interface is not None:
+            self._unexport(interface)
+
+    def _client_gone(self, sender: str) -> None:
+        self._manager.client_gone(sender)
 
     def _event_logged(self, event: Event) -> None:
         self._manager.event_logged(event)

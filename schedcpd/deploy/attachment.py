@@ -65,6 +65,7 @@ class Attachment:
         self._clock = clock or Clock()
         self._bpf: BpfObject
         self._link: Link | None = None
+        self._left: ExitRecord | None = None  # why it left, when it was us who made it pause
         self._about: objects.PolicyObject
         self.load_ms = 0.0
         self.attach_ms = 0.0
@@ -153,8 +154,40 @@ class Attachment:
             (values[name],) = struct.unpack_from(layout, area, place.offset)
         return values
 
+    @property
+    def suspended(self) -> bool:
+        """Whether the kernel's own scheduler runs and the loaded object waits to be resumed."""
+        return self._left is not None
+
+    def suspend(self) -> ExitRecord | None:
+        """Give the machine back and keep the object; what anything else than a pause left behind.
+
+        None means that it pauses. A policy that was thrown out in the same moment, or that does not
+        leave, cannot be resumed.
+        """
+        if self.suspended:
+            return None
+        record = self.let_go()
+        if record is None:
+            raise AttachFailed("suspend", "the policy did not leave the kernel in time")
+        if record.kind != ExitKind.UNREG:
+            return record
+        self._left = record
+        return None
+
+    def resume(self, settle_s: float) -> KernelState:
+        """Attach the same object again; AttachFailed or EjectedAtOnce as for the first time."""
+        if self.suspended:
+            # The kernel only ever writes the kind of an exit: a new life begins with none.
+            self._bpf.area(objects.EXIT_SECTION)[: EXIT_RECORD.size] = bytes(EXIT_RECORD.size)
+            self._left = None
+            self.attach()
+        return self.settle(settle_s)
+
     def let_go(self) -> ExitRecord | None:
         """Give the machine back to the kernel's own scheduler; the exit record once it is there."""
+        if self._left is not None:
+            return self._left
         if self._link is not None:
             self._link.destroy()
             self._link = None

@@ -33,7 +33,7 @@ from schedcpd.fields import BadField, Fields
 from schedcpd.kernel import sched_ext
 from schedcpd.kernel.libbpf import Libbpf, LibbpfError
 from schedcpd.kernel.topology import read_topology
-from schedcpd.model import Card
+from schedcpd.model import Card, KernelState
 from schedcpd.repository.files import read_bounded
 from schedcpd.repository.policies import PolicyStore
 
@@ -44,6 +44,8 @@ PR_SET_PDEATHSIG = 1
 LOOK_S = 0.5
 # The policy before ours may still be on its way out.
 WAIT_FREE_S = 2.0
+# Long enough for a policy that fails at once; what fails later is noticed while it is served.
+RESUME_SETTLE_S = 0.06
 POLL_S = 0.01
 EXIT_USAGE = 2
 
@@ -109,7 +111,7 @@ def die_with_parent() -> None:
 
 def admit(request: Request) -> tuple[bytes, Card, token.Token]:
     """The object, its card and its token, if they belong together here and now."""
-    store = PolicyStore(request.schedulers)
+    store = PolicyStore(request.schedulers, request.enrolled)
     policy = request.policy
     data, card_data = store.object_bytes(policy), store.card_bytes(policy)
     try:
@@ -176,21 +178,25 @@ def attach(request: Request, channel: Channel) -> Attachment | None:
         channel.say_failed(Failure(type(exc).__name__, reason=plain_reason(exc)))
     except LibbpfError as exc:
         channel.say_failed(Failure("KernelRejected", "open", exc.tried))
-    except EjectedAtOnce as exc:
-        record = exc.record
-        channel.say_failed(Failure("Ejected", "settle", record.message, exit=record))
-    except AttachFailed as exc:
+    except (EjectedAtOnce, AttachFailed) as exc:
         channel.say_failed(failure(exc, request.sched_ext))
     else:
-        channel.say(
-            EventName.ATTACHED,
-            ops=state.policy,
-            enable_seq=state.enable_seq,
-            load_ms=round(attachment.load_ms, 1),
-            attach_ms=round(attachment.attach_ms, 1),
-        )
+        say_attached(EventName.ATTACHED, attachment, state, channel)
         return attachment
     return None
+
+
+def say_attached(
+    event: EventName, attachment: Attachment, state: KernelState, channel: Channel
+) -> None:
+    """The event of a policy that has settled, for the first time or again."""
+    channel.say(
+        event,
+        ops=state.policy,
+        enable_seq=state.enable_seq,
+        load_ms=round(attachment.load_ms, 1),
+        attach_ms=round(attachment.attach_ms, 1),
+    )
 
 
 def plain_reason(
@@ -202,43 +208,66 @@ def plain_reason(
     return exc.reason
 
 
-def failure(exc: AttachFailed, root: Path) -> Failure:
+def failure(exc: AttachFailed | EjectedAtOnce, root: Path) -> Failure:
     """A failed attempt, told apart by what lies behind it."""
+    if isinstance(exc, EjectedAtOnce):
+        return Failure("Ejected", "settle", exc.record.message, exit=exc.record)
     if exc.stage == "attach" and exc.code == errno.EBUSY:
         return Failure("ForeignScheduler", exc.stage, sched_ext.read_state(root).policy)
     return Failure("KernelRejected", exc.stage, exc.reason, exc.log)
 
 
-def serve(attachment: Attachment, channel: Channel) -> None:
-    """Answer the daemon until the policy is out of the kernel."""
+def serve(attachment: Attachment, channel: Channel, request: Request) -> None:
+    """Answer the daemon until the policy is out of the kernel for good."""
     while True:
         try:
             line = channel.line(LOOK_S)
         except EOFError:
             attachment.let_go()
             return
-        if attachment.exit_record() is not None:
-            ejected = attachment.let_go()
-            channel.say_status(EventName.EJECTED, LoaderStatus(ejected, attachment.counters()))
+        if not attachment.suspended and attachment.exit_record() is not None:
+            say_ended(EventName.EJECTED, attachment, channel)
             return
-        if line is not None and not obey(line, attachment, channel):
+        if line is not None and not obey(line, attachment, channel, request):
             return
 
 
-def obey(line: bytes, attachment: Attachment, channel: Channel) -> bool:
+def say_ended(event: EventName, attachment: Attachment, channel: Channel) -> None:
+    """Let go, and say what the policy left behind."""
+    left = attachment.let_go()
+    channel.say_status(event, LoaderStatus(left, attachment.counters()))
+
+
+def obey(line: bytes, attachment: Attachment, channel: Channel, request: Request) -> bool:
     """Carry out one command; False when there is nothing left to serve."""
     fields: Fields = messages.decode(line)
-    match fields.text("command"):
-        case Command.STATUS:
-            status = LoaderStatus(attachment.exit_record(), attachment.counters())
-            channel.say_status(EventName.STATUS, status)
-            return True
-        case Command.DETACH:
-            left = attachment.let_go()
-            channel.say_status(EventName.DETACHED, LoaderStatus(left, attachment.counters()))
-            return False
-        case other:
-            raise BadField(f"unknown command {other[:40]!r}")
+    try:
+        match fields.text("command"):
+            case Command.STATUS:
+                channel.say_status(EventName.STATUS, LoaderStatus(None, attachment.counters()))
+            case Command.SUSPEND:
+                return suspend(attachment, channel)
+            case Command.RESUME:
+                state = attachment.resume(min(request.settle_s, RESUME_SETTLE_S))
+                say_attached(EventName.RESUMED, attachment, state, channel)
+            case Command.DETACH:
+                say_ended(EventName.DETACHED, attachment, channel)
+                return False
+            case other:
+                raise BadField(f"unknown command {other[:40]!r}")
+    except (EjectedAtOnce, AttachFailed) as exc:
+        channel.say_failed(failure(exc, request.sched_ext))
+        return False
+    return True
+
+
+def suspend(attachment: Attachment, channel: Channel) -> bool:
+    """Let the kernel's own scheduler have a turn; False when the policy was thrown out instead."""
+    if attachment.suspend() is not None:
+        say_ended(EventName.EJECTED, attachment, channel)
+        return False
+    channel.say_status(EventName.SUSPENDED, LoaderStatus(None, attachment.counters()))
+    return True
 
 
 def main() -> int:
@@ -248,8 +277,11 @@ def main() -> int:
     try:
         die_with_parent()
         line = channel.line(None)
-        if line is not None and (attachment := attach(messages.decode_request(line), channel)):
-            serve(attachment, channel)
+        if line is None:
+            return 0
+        request = messages.decode_request(line)
+        if attachment := attach(request, channel):
+            serve(attachment, channel, request)
     except EOFError:
         return 0
     except BadField as exc:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Self
 
 from schedcpd.deploy import messages
-from schedcpd.deploy.messages import Command, EventName, LoaderStatus, Request
-from schedcpd.errors import LoaderLost
+from schedcpd.deploy.messages import Command, EventName, Failure, LoaderStatus, Request
+from schedcpd.errors import Ejected, LoaderLost, SchedcpError
 from schedcpd.fields import BadField, Fields
 from schedcpd.kernel.sched_ext import ROOT
 
@@ -33,6 +33,7 @@ class LoaderSettings:
     """Where everything is, and how long to wait for the child."""
 
     schedulers: Path
+    enrolled: Path
     tokens: Path
     public_key: Path
     settle_s: float = 0.3
@@ -40,6 +41,7 @@ class LoaderSettings:
     sched_ext: Path = ROOT
     attach_timeout_s: float = 60.0
     status_timeout_s: float = 5.0
+    switch_timeout_s: float = 5.0
     detach_timeout_s: float = 2.0
 
 
@@ -64,7 +66,9 @@ class Loader:
         self._policy = policy
         self._process = process
         self._last = LoaderStatus(None)
-        self._answer: asyncio.Future[LoaderStatus] | None = None
+        self._failure: Failure | None = None  # why it could not be resumed
+        self._wanted: EventName | None = None  # the answer that is waited for
+        self._answer: asyncio.Future[Fields] | None = None
         self._asking = asyncio.Lock()
         self._listener = asyncio.create_task(self._listen(), name=f"loader of {policy}")
 
@@ -76,7 +80,7 @@ class Loader:
         process = await _start(settings, policy, parameters, check_only=False)
         try:
             fields = await _first_event(settings, policy, process)
-            attached = _attached(fields)
+            attached = _attached(fields, EventName.ATTACHED)
         except BadField as exc:
             await _kill(process)
             raise LoaderLost(policy, f"it said nonsense: {exc}") from exc
@@ -88,27 +92,59 @@ class Loader:
 
     async def status(self) -> LoaderStatus:
         """The counters now, and the exit record if the policy is out; LoaderLost on silence."""
+        fields = await self._ask(Command.STATUS, EventName.STATUS, self._settings.status_timeout_s)
+        return self._final() if fields is None else messages.decode_status(fields)
+
+    async def suspend(self) -> LoaderStatus:
+        """Let the kernel default have a turn, with the policy kept loaded; Ejected, LoaderLost."""
+        wait_s = self._settings.switch_timeout_s
+        fields = await self._ask(Command.SUSPEND, EventName.SUSPENDED, wait_s)
+        if fields is None:
+            raise self._ended_error()
+        return messages.decode_status(fields)
+
+    async def resume(self) -> Attached:
+        """Attach the loaded policy again; raises what attaching does."""
+        wait_s = self._settings.switch_timeout_s
+        fields = await self._ask(Command.RESUME, EventName.RESUMED, wait_s)
+        if fields is None:
+            raise self._ended_error()
+        try:
+            return _attached(fields, EventName.RESUMED)
+        except BadField as exc:
+            await _kill(self._process)
+            raise LoaderLost(self._policy, f"it said nonsense: {exc}") from exc
+
+    async def _ask(self, command: Command, wanted: EventName, wait_s: float) -> Fields | None:
+        """The answer to a command, None when the child ended instead; LoaderLost on silence."""
         async with self._asking:
             if self._listener.done():
-                return self._final()
-            self._answer = asyncio.get_running_loop().create_future()
-            self._send(Command.STATUS)
+                return None
+            self._wanted, self._answer = wanted, asyncio.get_running_loop().create_future()
+            self._send(command)
             await asyncio.wait(
-                (self._answer, self._listener),
-                timeout=self._settings.status_timeout_s,
-                return_when=asyncio.FIRST_COMPLETED,
+                (self._answer, self._listener), timeout=wait_s, return_when=asyncio.FIRST_COMPLETED
             )
             if self._answer.done():
                 return self._answer.result()
             if not self._listener.done():
                 await _kill(self._process)
                 raise LoaderLost(self._policy, "it stopped answering and was killed")
-            return self._final()
+            return None
 
     def _final(self) -> LoaderStatus:
         if self._last.exit is None:
-            raise LoaderLost(self._policy, f"it died with status {self._process.returncode}")
+            raise self._ended_error()
         return self._last
+
+    def _ended_error(self) -> SchedcpError:
+        """Why there is nothing to speak with any more."""
+        if self._failure is not None:
+            return self._failure.to_error(self._policy)
+        if self._last.exit is not None:
+            record = self._last.exit
+            return Ejected(self._policy, record.kind, record.message or record.reason, record)
+        return LoaderLost(self._policy, f"it died with status {self._process.returncode}")
 
     async def detach(self) -> LoaderStatus:
         """Take the policy out, by killing the child if it has to be; the last status there was."""
@@ -141,11 +177,18 @@ class Loader:
 
     def _take(self, fields: Fields) -> None:
         event = fields.text("event")
-        if event not in (EventName.STATUS, EventName.EJECTED, EventName.DETACHED):
-            raise BadField(f"unexpected event {event[:40]!r}")
-        self._last = messages.decode_status(fields)
-        if event == EventName.STATUS and self._answer is not None and not self._answer.done():
-            self._answer.set_result(self._last)
+        match event:
+            case EventName.STATUS | EventName.SUSPENDED | EventName.EJECTED | EventName.DETACHED:
+                self._last = messages.decode_status(fields)
+            case EventName.FAILED:
+                self._failure = messages.decode_failure(fields)
+                self._last = LoaderStatus(self._failure.exit, self._last.counters)
+            case EventName.RESUMED:
+                pass
+            case _:
+                raise BadField(f"unexpected event {event[:40]!r}")
+        if event == self._wanted and self._answer is not None and not self._answer.done():
+            self._answer.set_result(fields)
 
 
 async def check(settings: LoaderSettings, policy: str) -> str:
@@ -165,6 +208,7 @@ async def _start(
     request = Request(
         policy=policy,
         schedulers=settings.schedulers,
+        enrolled=settings.enrolled,
         tokens=settings.tokens,
         public_key=settings.public_key,
         parameters=parameters,
@@ -213,8 +257,8 @@ async def _next_event(process: Process) -> Fields | None:
     return messages.decode(line) if line else None
 
 
-def _attached(fields: Fields) -> Attached:
-    if fields.text("event") != EventName.ATTACHED:
+def _attached(fields: Fields, event: EventName) -> Attached:
+    if fields.text("event") != event:
         raise BadField("it did not say that the policy is attached")
     return Attached(
         ops=fields.text("ops", 128),

@@ -36,6 +36,8 @@ class EventName(StrEnum):
     ATTACHED = "attached"
     FAILED = "failed"
     STATUS = "status"
+    SUSPENDED = "suspended"
+    RESUMED = "resumed"
     EJECTED = "ejected"
     DETACHED = "detached"
 
@@ -44,6 +46,8 @@ class Command(StrEnum):
     """What the daemon asks of a child that has attached its policy."""
 
     STATUS = "status"
+    SUSPEND = "suspend"  # to the kernel's own scheduler, with the object kept
+    RESUME = "resume"
     DETACH = "detach"
 
 
@@ -52,7 +56,8 @@ class Request:
     """The first line to the child: what to load, and where everything is."""
 
     policy: str
-    schedulers: Path
+    schedulers: Path  # what came with the package
+    enrolled: Path  # what the verifier added
     tokens: Path
     public_key: Path
     parameters: Mapping[str, int]
@@ -114,7 +119,7 @@ def encode_request(request: Request) -> bytes:
     """The first line to the child."""
     paths = {
         name: str(getattr(request, name))
-        for name in ("schedulers", "tokens", "public_key", "sched_ext")
+        for name in ("schedulers", "enrolled", "tokens", "public_key", "sched_ext")
     }
     parameters = {"parameters": dict(request.parameters)}
     return encode({**asdict(request), **paths, **parameters})
@@ -127,6 +132,7 @@ def decode_request(line: bytes) -> Request:
     return Request(
         policy=fields.text("policy"),
         schedulers=Path(fields.text("schedulers")),
+        enrolled=Path(fields.text("enrolled")),
         tokens=Path(fields.text("tokens")),
         public_key=Path(fields.text("public_key")),
         parameters=fields.integers("parameters"),

@@ -24,13 +24,26 @@ class BtfError(ValueError):
 class Kind(IntEnum):
     """The kinds of types that are looked into."""
 
+    VOID = 0
+    INT = 1
     PTR = 2
+    ARRAY = 3
     STRUCT = 4
+    UNION = 5
+    ENUM = 6
+    FWD = 7
+    TYPEDEF = 8
     VOLATILE = 9
     CONST = 10
+    RESTRICT = 11
     FUNC = 12
     FUNC_PROTO = 13
+    VAR = 14
+    DATASEC = 15
+    FLOAT = 16
+    DECL_TAG = 17
     TYPE_TAG = 18
+    ENUM64 = 19
 
 
 # Words that follow the three of each record: a fixed number, and one for each of its members.
@@ -40,6 +53,8 @@ EXTRA_PER_MEMBER = [
     {4: 3, 5: 3, 6: 2, 13: 2, 15: 3, 19: 3}.get(kind, 0) for kind in range(LAST_KIND + 1)
 ]
 MODIFIERS = (Kind.VOLATILE, Kind.CONST, Kind.TYPE_TAG)
+ALIASES = (*MODIFIERS, Kind.RESTRICT, Kind.TYPEDEF)
+NAME_LIMIT = 512  # bytes, as the kernel has it
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +63,24 @@ class Member:
 
     name: str
     offset: int  # bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A member of a structure or union, bit fields included; its name may be empty."""
+
+    name: str
+    type_id: int
+    bits: int  # offset
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A variable in a data section."""
+
+    name: str
+    type_id: int
+    size: int
 
 
 class Btf:
@@ -66,6 +99,7 @@ class Btf:
         self._text = data[texts : texts + text_len]
         self._starts = [0]  # word index of each type; type 0 is void and has no record
         self._functions: dict[int, int] = {}  # offset of the name → type id of the prototype
+        self._by_name: dict[int, list[int]] = {}  # offset of the name → types, once asked for
         self._walk()
 
     def _walk(self) -> None:
@@ -92,7 +126,7 @@ class Btf:
         return (self._words[self._starts[type_id] + 1] >> 24) & 0x1F
 
     def _name(self, offset: int) -> str:
-        end = self._text.find(b"\0", offset)
+        end = self._text.find(b"\0", offset, offset + NAME_LIMIT)
         return self._text[offset:end].decode("utf-8", "replace") if end >= 0 else ""
 
     def _name_offsets(self, names: Collection[str]) -> dict[int, str]:
@@ -103,6 +137,111 @@ class Btf:
             if at >= 0:
                 found[at + 1] = name
         return found
+
+    def kind(self, type_id: int) -> int:
+        """The kind of a type; VOID for one that is not there."""
+        return self._kind(type_id)
+
+    def text(self, offset: int) -> str:
+        """A string of the string section, empty when there is none."""
+        return self._name(offset)
+
+    def name(self, type_id: int) -> str:
+        """The name of a type, empty when it has none."""
+        return self._name(self._words[self._starts[type_id]]) if self._kind(type_id) else ""
+
+    def target(self, type_id: int) -> int:
+        """What a pointer, alias, function or variable refers to; the size of other types."""
+        return self._words[self._starts[type_id] + 2] if self._kind(type_id) else 0
+
+    def resolved(self, type_id: int) -> int:
+        """The type behind typedefs and qualifiers."""
+        for _ in range(64):
+            if self._kind(type_id) not in ALIASES:
+                break
+            type_id = self.target(type_id)
+        return type_id
+
+    def ids(self, names: Collection[str]) -> dict[str, list[int]]:
+        """The types, other than functions, that have each of these names."""
+        if not self._by_name:
+            words, by_name = self._words, self._by_name
+            for type_id, at in enumerate(self._starts[1:], 1):
+                if words[at] and (words[at + 1] >> 24) & 0x1F != Kind.FUNC:
+                    by_name.setdefault(words[at], []).append(type_id)
+        # A name that is also the end of another may be stored once for both, or twice.
+        found: dict[str, list[int]] = {name: [] for name in names}
+        for offset, name in self._name_offsets(names).items():
+            found[name] += self._by_name.get(offset, ())
+        return found
+
+    def fields(self, type_id: int) -> list[Field]:
+        """The members of a structure or union, in its order."""
+        if self._kind(type_id) not in (Kind.STRUCT, Kind.UNION):
+            return []
+        at, words = self._starts[type_id], self._words
+        mask = 0xFFFFFF if words[at + 1] >> 31 else 0xFFFFFFFF
+        return [
+            Field(self._name(words[one]), words[one + 1], words[one + 2] & mask)
+            for one in range(at + 3, at + 3 + 3 * (words[at + 1] & 0xFFFF), 3)
+        ]
+
+    def enumerators(self, type_id: int) -> list[tuple[str, int]]:
+        """The names and values of an enumeration; negative values as 64-bit two's complement."""
+        kind = self._kind(type_id)
+        if kind not in (Kind.ENUM, Kind.ENUM64):
+            return []
+        at, words = self._starts[type_id], self._words
+        step, signed = (3 if kind == Kind.ENUM64 else 2), words[at + 1] >> 31
+        found = []
+        for one in range(at + 3, at + 3 + step * (words[at + 1] & 0xFFFF), step):
+            value = words[one + 1] | (words[one + 2] << 32 if kind == Kind.ENUM64 else 0)
+            if kind == Kind.ENUM and signed and value >> 31:
+                value |= 0xFFFFFFFF << 32
+            found.append((self._name(words[one]), value))
+        return found
+
+    def array(self, type_id: int) -> tuple[int, int]:
+        """The element type and the length of an array; zeros for anything else."""
+        if self._kind(type_id) != Kind.ARRAY:
+            return 0, 0
+        at = self._starts[type_id]
+        return self._words[at + 3], self._words[at + 5]
+
+    def parameters(self, type_id: int) -> list[int]:
+        """The types of the parameters of a prototype."""
+        if self._kind(type_id) != Kind.FUNC_PROTO:
+            return []
+        at = self._starts[type_id]
+        end = at + 3 + 2 * (self._words[at + 1] & 0xFFFF)
+        return [self._words[one + 1] for one in range(at + 3, end, 2)]
+
+    def variables(self, section: str) -> list[Placed]:
+        """The variables of a data section."""
+        found = []
+        for type_id in self.ids([section])[section]:
+            if self._kind(type_id) != Kind.DATASEC:
+                continue
+            at = self._starts[type_id]
+            for one in range(at + 3, at + 3 + 3 * (self._words[at + 1] & 0xFFFF), 3):
+                variable = self._words[one]
+                if self._kind(variable) == Kind.VAR:
+                    found.append(
+                        Placed(self.name(variable), self.target(variable), self._words[one + 2])
+                    )
+        return found
+
+    def size(self, type_id: int, depth: int = 32) -> int:
+        """The size of a type in bytes; 0 when it has none or nests too deep."""
+        type_id = self.resolved(type_id)
+        kind = self._kind(type_id)
+        if kind == Kind.PTR:
+            return 8
+        if kind == Kind.ARRAY:
+            element, count = self.array(type_id)
+            return count * self.size(element, depth - 1) if depth else 0
+        sized = (Kind.INT, Kind.STRUCT, Kind.UNION, Kind.ENUM, Kind.ENUM64, Kind.FLOAT)
+        return self.target(type_id) if kind in sized else 0
 
     def functions(self, names: Collection[str]) -> dict[str, int]:
         """The prototype's type id of each function of ``names`` that is there."""

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""libbpf through ctypes, as far as the loader of a struct_ops object needs it.
+"""libbpf through ctypes, as far as the loaders of policies and of the probe need it.
 
-No Python binding of libbpf's object API is in Debian. Only the loader's child imports this.
+No Python binding of libbpf's object API is in Debian. Only the loaders' children import this.
 """
 
 from __future__ import annotations
@@ -56,6 +56,9 @@ FUNCTIONS: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "bpf_object__load": (c_int, (c_void_p,)),
     "bpf_object__next_map": (c_void_p, (c_void_p, c_void_p)),
     "bpf_object__find_map_by_name": (c_void_p, (c_void_p, c_char_p)),
+    "bpf_object__next_program": (c_void_p, (c_void_p, c_void_p)),
+    "bpf_program__attach": (c_void_p, (c_void_p,)),
+    "bpf_map__fd": (c_int, (c_void_p,)),
     "bpf_map__type": (c_int, (c_void_p,)),
     "bpf_map__name": (c_char_p, (c_void_p,)),
     "bpf_map__initial_value": (c_void_p, (c_void_p, ctypes.POINTER(c_size_t))),
@@ -139,10 +142,20 @@ class BpfObject:
 
     def area(self, section: str) -> memoryview:
         """The memory of the map of a data section, shared with the kernel once it is loaded."""
-        pointer = self._lib.bpf_object__find_map_by_name(self._object, section.encode())
+        return self.value(self._map(section))
+
+    def _map(self, name: str) -> int:
+        pointer: int | None = self._lib.bpf_object__find_map_by_name(self._object, name.encode())
         if not pointer:
-            raise LibbpfError(f"the object has no map {section}", errno.ENOENT)
-        return self.value(pointer)
+            raise LibbpfError(f"the object has no map {name}", errno.ENOENT)
+        return pointer
+
+    def map_fd(self, name: str) -> int:
+        """The descriptor of a map of a loaded object; it stays libbpf's to close."""
+        fd: int = self._lib.bpf_map__fd(self._map(name))
+        if fd < 0:
+            raise LibbpfError(f"the map {name} is not in the kernel", -fd)
+        return fd
 
     def value(self, map_pointer: int) -> memoryview:
         """The initial value of a map, writable until the object is loaded."""
@@ -163,19 +176,43 @@ class BpfObject:
         pointer = self._lib.bpf_map__attach_struct_ops(map_pointer)
         if not pointer:
             raise LibbpfError("attaching", ctypes.get_errno())
+        return self._link(pointer)
+
+    def attach_programs(self) -> list[Link]:
+        """Attach each program of a loaded object to what its section names."""
+        links = []
+        for program in self._programs():
+            ctypes.set_errno(0)
+            pointer = self._lib.bpf_program__attach(program)
+            if not pointer:
+                raise LibbpfError("attaching a program", ctypes.get_errno())
+            links.append(self._link(pointer))
+        return links
+
+    def _programs(self) -> Iterator[int]:
+        pointer = self._lib.bpf_object__next_program(self._object, None)
+        while pointer:
+            yield pointer
+            pointer = self._lib.bpf_object__next_program(self._object, pointer)
+
+    def _link(self, pointer: int) -> Link:
         link = Link(self._lib, pointer)
-        if self._lib.bpf_link__fd(pointer) < 0:
+        if link.fileno() < 0:
             link.destroy()
             raise LibbpfError("attaching gave no link to hold", errno.EINVAL)
         return link
 
 
 class Link:
-    """What keeps a policy in the kernel: when its last holder lets go, the policy leaves."""
+    """What keeps BPF attached: when its last holder lets go, a policy or program is out."""
 
     def __init__(self, lib: ctypes.CDLL, pointer: int) -> None:
         self._lib = lib
         self._pointer: int | None = pointer
+
+    def fileno(self) -> int:
+        """The link's descriptor, which stays libbpf's to close; negative when there is none."""
+        return int(self._lib.bpf_link__fd(self._pointer))
 
     def destroy(self) -> None:
         """Let go; returns when the kernel's own scheduler has all tasks again."""

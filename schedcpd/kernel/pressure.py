@@ -25,18 +25,22 @@ class Pressure:
 
     some_us: int  # at least one task waited
     some_recent: float  # share of the last ten seconds, 0 to 1; the kernel renews it every 2 s
+    full_us: int = 0  # every task that could run waited; only a cgroup has it
 
 
 def parse_pressure(raw: bytes) -> Pressure:
     """The content of /proc/pressure/cpu or of a cgroup's cpu.pressure; raises KernelText."""
+    lines: dict[bytes, dict[bytes, bytes]] = {}
     for line in raw.splitlines():
         kind, *fields = line.split() or [b""]
-        if kind == b"some":
-            values = dict(field.split(b"=", 1) for field in fields if b"=" in field)
-            total, recent = values.get(b"total", b""), values.get(b"avg10", b"")
-            if _TOTAL.fullmatch(total) and _PERCENT.fullmatch(recent):
-                return Pressure(int(total), float(recent) / 100)
-    raise KernelText("pressure file", "it has no line 'some avg10=… total=…'")
+        lines[kind] = dict(field.split(b"=", 1) for field in fields if b"=" in field)
+    some = lines.get(b"some", {})
+    total, recent = some.get(b"total", b""), some.get(b"avg10", b"")
+    if not (_TOTAL.fullmatch(total) and _PERCENT.fullmatch(recent)):
+        raise KernelText("pressure file", "it has no line 'some avg10=… total=…'")
+    full = lines.get(b"full", {}).get(b"total", b"")
+    full_us = int(full) if _TOTAL.fullmatch(full) else 0
+    return Pressure(int(total), float(recent) / 100, full_us)
 
 
 def read_pressure(path: str) -> Pressure | None:

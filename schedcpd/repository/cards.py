@@ -21,6 +21,7 @@ IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 KERNEL_VERSION = re.compile(r"\d{1,3}\.\d{1,3}")
 # The kernel refuses a longer timeout of its watchdog.
 TIMEOUT_MAX_MS = 30_000
+MAX_WAIT_MS = 2000  # where the card says nothing
 ROLES = ("target-id", "target-level")
 TYPE_RANGES = {
     "u32": (0, 2**32 - 1),
@@ -31,7 +32,7 @@ TYPE_RANGES = {
 }
 FIELDS = (
     *("name", "version", "title", "summary", "suits", "fails", "class", "min_kernel"),
-    *("requires_kfuncs", "honours", "ignores", "timeout_ms", "tunables", "counters"),
+    *("requires_kfuncs", "honours", "ignores", "timeout_ms", "max_wait_ms", "tunables", "counters"),
 )
 TUNABLE_FIELDS = ("type", "unit", "default", "min", "max", "description", "role")
 
@@ -50,6 +51,7 @@ def parse_card(data: bytes, path: str) -> Card:
 def _card(fields: Fields) -> Card:
     fields.only(*FIELDS)
     _matching(fields, "class", CLASS)
+    timeout_ms = fields.integer("timeout_ms", 1, TIMEOUT_MAX_MS)
     return Card(
         name=_matching(fields, "name", POLICY_NAME),
         version=_line(fields, "version", 32),
@@ -61,10 +63,19 @@ def _card(fields: Fields) -> Card:
         requires_kfuncs=_identifiers(fields, "requires_kfuncs"),
         honours=_lines(fields, "honours"),
         ignores=_lines(fields, "ignores"),
-        timeout_ms=fields.integer("timeout_ms", 1, TIMEOUT_MAX_MS),
+        timeout_ms=timeout_ms,
         tunables=_tunables(fields),
         counters=MappingProxyType(_counters(fields)),
+        max_wait_ms=_max_wait_ms(fields, timeout_ms),
     )
+
+
+def _max_wait_ms(fields: Fields, timeout_ms: int) -> int:
+    # A wait of half the timeout is one that the kernel's watchdog may be about to see.
+    limit = max(timeout_ms // 2, 1)
+    if "max_wait_ms" not in fields:
+        return min(MAX_WAIT_MS, limit)
+    return fields.integer("max_wait_ms", 1, limit)
 
 
 def _tunables(fields: Fields) -> tuple[Tunable, ...]:
@@ -79,7 +90,7 @@ def _tunables(fields: Fields) -> tuple[Tunable, ...]:
 
 def _tunable(name: str, fields: Fields) -> Tunable:
     fields.only(*TUNABLE_FIELDS)
-    kind = _choice(fields, "type", tuple(TYPE_RANGES))
+    kind = fields.choice("type", TYPE_RANGES)
     low = fields.integer("min", *TYPE_RANGES[kind])
     high = fields.integer("max", low, TYPE_RANGES[kind][1])
     return Tunable(
@@ -90,7 +101,7 @@ def _tunable(name: str, fields: Fields) -> Tunable:
         minimum=low,
         maximum=high,
         description=_line(fields, "description", 500),
-        role=_choice(fields, "role", ROLES) if "role" in fields else "",
+        role=fields.choice("role", ROLES) if "role" in fields else "",
     )
 
 
@@ -112,13 +123,6 @@ def _key(table: Fields, name: str) -> str:
     if not IDENTIFIER.fullmatch(name):
         raise BadField(f"{table.name(name)[:80]!r} is not the name of a variable")
     return name
-
-
-def _choice(fields: Fields, key: str, choices: tuple[str, ...]) -> str:
-    value = fields.text(key)
-    if value not in choices:
-        raise BadField(f"{fields.name(key)} must be one of {', '.join(choices)}")
-    return value
 
 
 def _matching(fields: Fields, key: str, pattern: re.Pattern[str]) -> str:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from pathlib import Path
 
@@ -15,39 +16,38 @@ OBJECT_LIMIT = 8 << 20
 
 
 class PolicyStore:
-    """The policies below ``schedulers``; nothing is remembered, so nothing gets stale."""
+    """The policies below ``roots``; nothing is remembered, so nothing gets stale.
 
-    def __init__(self, schedulers: Path) -> None:
-        self._schedulers = schedulers
+    Of two policies of one name the first root's counts: what is enrolled never hides what came with
+    the package.
+    """
+
+    def __init__(self, *roots: Path) -> None:
+        self._roots = roots
 
     def names(self) -> tuple[str, ...]:
         """The names of the policies that have both an object and a card, sorted."""
-        try:
-            found = [entry.name for entry in self._schedulers.iterdir()]
-        except OSError:
+        found: set[str] = set()
+        for root in self._roots:
             # A machine without the folder has no policies: that is an answer, not a fault.
-            return ()
-        return tuple(sorted(name for name in found if self._present(name)))
+            with contextlib.suppress(OSError):
+                found.update(entry.name for entry in root.iterdir())
+        return tuple(sorted(name for name in found if self._folder(name)))
 
-    def _present(self, name: str) -> bool:
-        return bool(cards.POLICY_NAME.fullmatch(name)) and all(
-            path.is_file() for path in (self._object(name), self._card(name))
-        )
+    def _folder(self, name: str) -> Path | None:
+        if not cards.POLICY_NAME.fullmatch(name):
+            return None
+        folders = (root / name for root in self._roots)
+        return next((one for one in folders if _is_policy(one)), None)
 
-    def _object(self, name: str) -> Path:
-        return self._schedulers / name / f"{name}.bpf.o"
-
-    def _card(self, name: str) -> Path:
-        return self._schedulers / name / f"{name}.toml"
-
-    def _known(self, name: str) -> str:
-        if not self._present(name):
+    def _known(self, name: str) -> Path:
+        if (folder := self._folder(name)) is None:
             raise NoSuchPolicy(name[:80])
-        return name
+        return folder
 
     def object_path(self, name: str) -> Path:
         """Where the object of a policy is; NoSuchPolicy when there is no such policy."""
-        return self._object(self._known(name))
+        return self._known(name) / f"{name}.bpf.o"
 
     def object_bytes(self, name: str) -> bytes:
         """The object of a policy, read once; NoSuchPolicy or CardError when it cannot be."""
@@ -55,7 +55,7 @@ class PolicyStore:
 
     def card_bytes(self, name: str) -> bytes:
         """The card of a policy as it is in its file; NoSuchPolicy or CardError."""
-        return self._read(self._card(self._known(name)), cards.SIZE_LIMIT)
+        return self._read(self._known(name) / f"{name}.toml", cards.SIZE_LIMIT)
 
     def _read(self, path: Path, limit: int) -> bytes:
         try:
@@ -68,12 +68,17 @@ class PolicyStore:
         return self.parse(name, self.card_bytes(name))
 
     def parse(self, name: str, data: bytes) -> Card:
-        """The card in ``data``, which must be the one of the policy ``name``; CardError."""
-        card = cards.parse_card(data, str(self._card(name)))
+        """The card in ``data``, which must be that of the installed policy ``name``; CardError."""
+        path = str(self._known(name) / f"{name}.toml")
+        card = cards.parse_card(data, path)
         if card.name != name:
-            raise CardError(str(self._card(name)), f"name is {card.name!r}, not {name!r}")
+            raise CardError(path, f"name is {card.name!r}, not {name!r}")
         return card
 
     def object_sha256(self, name: str) -> str:
         """The SHA-256 digest of the object in hexadecimal; NoSuchPolicy or CardError."""
         return hashlib.sha256(self.object_bytes(name)).hexdigest()
+
+
+def _is_policy(folder: Path) -> bool:
+    return all((folder / f"{folder.name}{end}").is_file() for end in (".bpf.o", ".toml"))

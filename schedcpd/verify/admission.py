@@ -1,37 +1,25 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Whether a policy may be loaded on this machine, as far as its files and this kernel tell."""
+"""Which objects may get a token at all: packaged ones as packaged, and none that is revoked."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from pathlib import Path
 
-from schedcpd.errors import CardError
-from schedcpd.kernel import objects
-from schedcpd.kernel.btf import Btf, uncallable
-from schedcpd.model import Card
-from schedcpd.repository.policies import PolicyStore
+from schedcpd.repository.files import read_bounded
 from schedcpd.token import sha256
+from schedcpd.verify.keys import write_atomic
 
+SUMS = "SHA256SUMS"
 SUMS_LINE = re.compile(r"([0-9a-f]{64}) [ *](?:\./)?([A-Za-z0-9_./-]{1,200})")
 SUMS_LIMIT = 1 << 20
+REVOKED = "revoked"
+DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 class RefusedError(Exception):
     """The policy gets no token; the message is the reason."""
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What the check of one policy found; ``reason`` is empty when it is admitted."""
-
-    policy: str
-    reason: str = ""
-    card: Card | None = None
-    object_sha256: str = ""
-    card_sha256: str = ""
-    kfuncs: Mapping[str, str] = field(default_factory=dict)  # name → "" or why it is no use
 
 
 def parse_sums(text: str) -> dict[str, str]:
@@ -39,41 +27,72 @@ def parse_sums(text: str) -> dict[str, str]:
     sums = {}
     for number, line in enumerate(text.splitlines(), 1):
         if not (match := SUMS_LINE.fullmatch(line)):
-            raise ValueError(f"SHA256SUMS:{number}: not a line of sha256sum")
+            raise ValueError(f"{SUMS}:{number}: not a line of sha256sum")
         sums[match[2]] = match[1]
     return sums
 
 
-def examine(store: PolicyStore, name: str, sums: Mapping[str, str], kernel: Btf) -> Verdict:
-    """Check one installed policy; every failure ends in a verdict with a reason."""
+def read_sums(folder: Path) -> dict[str, str]:
+    """The digests of the packaged files; OSError or ValueError when they cannot be read."""
     try:
-        data, card_data = store.object_bytes(name), store.card_bytes(name)
-    except CardError as exc:
-        return Verdict(name, str(exc))
-    digests = sha256(data), sha256(card_data)
-    card, kfuncs, reason = None, {}, ""
-    try:
-        _check_sums(name, digests, sums)
-        card = store.parse(name, card_data)
-        about = objects.read_object(data)
-        about.check(card)
-        kfuncs = _check_kfuncs(card, about, kernel)
-        reason = "; ".join(f"{kfunc}: {why}" for kfunc, why in kfuncs.items() if why)
-    except (RefusedError, CardError, objects.ObjectError) as exc:
-        reason = str(exc)
-    return Verdict(name, reason, card, *digests, kfuncs)
+        text = read_bounded(folder / SUMS, SUMS_LIMIT)
+    except FileNotFoundError:
+        # Then no policy is part of the package, and each is refused for that.
+        return {}
+    return parse_sums(text.decode("utf-8", "replace"))
 
 
-def _check_sums(name: str, digests: tuple[str, str], sums: Mapping[str, str]) -> None:
-    files = (f"{name}/{name}.bpf.o", f"{name}/{name}.toml")
-    for file, digest in zip(files, digests, strict=True):
+def check_packaged(name: str, data: bytes, card: bytes, sums: Mapping[str, str]) -> None:
+    """Raise RefusedError unless the object and the card are those of the package."""
+    for file, contents in ((f"{name}/{name}.bpf.o", data), (f"{name}/{name}.toml", card)):
         if file not in sums:
-            raise RefusedError(f"{file} is not in SHA256SUMS: it is not part of the package")
-        if sums[file] != digest:
+            raise RefusedError(f"{file} is not in {SUMS}: it is not part of the package")
+        if sums[file] != sha256(contents):
             raise RefusedError(f"{file} is not as packaged: reinstall the package")
 
 
-def _check_kfuncs(card: Card, about: objects.PolicyObject, kernel: Btf) -> dict[str, str]:
-    names = sorted({*card.requires_kfuncs, *about.strong_kfuncs})
-    reasons = uncallable(kernel, names)
-    return {name: reasons.get(name, "") for name in names}
+def read_revoked(state: Path) -> frozenset[str]:
+    """The digests of the objects that get no token any more; OSError or ValueError."""
+    try:
+        text = read_bounded(state / REVOKED, SUMS_LIMIT)
+    except FileNotFoundError:
+        return frozenset()
+    lines = text.decode("ascii").split()
+    if not all(DIGEST.fullmatch(line) for line in lines):
+        # An entry that cannot be read may be the one that counts.
+        raise ValueError(f"{state / REVOKED} has a line that is no digest")
+    return frozenset(lines)
+
+
+def check_not_revoked(object_sha256: str, state: Path, name: str) -> None:
+    """Raise RefusedError when the object was revoked; people undo that by ``name``."""
+    if object_sha256 in read_revoked(state):
+        raise RefusedError(revoked(name))
+
+
+def revoked(name: str) -> str:
+    """Why there is no token for an object that was revoked, and how to have one again."""
+    return f"it was revoked; 'schedctl revoke --undo {name}' takes that back"
+
+
+def revoke(state: Path, object_sha256: str) -> None:
+    """Add an object to those that get no token; the caller holds the lock."""
+    _check_digest(object_sha256)
+    _write_revoked(state, read_revoked(state) | {object_sha256})
+
+
+def reinstate(state: Path, object_sha256: str) -> bool:
+    """Undo ``revoke``; False when there was nothing to undo. The caller holds the lock."""
+    _check_digest(object_sha256)
+    before = read_revoked(state)
+    _write_revoked(state, before - {object_sha256})
+    return object_sha256 in before
+
+
+def _check_digest(text: str) -> None:
+    if not DIGEST.fullmatch(text):
+        raise RefusedError("an object is named by its SHA-256 digest")
+
+
+def _write_revoked(state: Path, every: frozenset[str]) -> None:
+    write_atomic(state / REVOKED, "".join(f"{one}\n" for one in sorted(every)).encode())

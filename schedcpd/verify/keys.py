@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from schedcpd import token
@@ -11,6 +14,7 @@ from schedcpd.repository.files import read_bounded
 
 PRIVATE = "private.key"
 PUBLIC = "public.key"
+LOCK = "lock"
 KEY_LIMIT = 1024
 PRIVATE_MODE = 0o600
 PUBLIC_MODE = 0o644
@@ -27,6 +31,18 @@ def signing_key(state: Path) -> bytes:
     public = token.public_key_of(private)
     write_atomic(state / PUBLIC, public, PUBLIC_MODE)
     return private
+
+
+@contextmanager
+def locked(state: Path) -> Iterator[None]:
+    """Keep other verifiers from changing the state meanwhile: several may run at a time."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    fd = os.open(state / LOCK, flags, PRIVATE_MODE)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
 
 
 def _write_new(path: Path, data: bytes) -> None:

@@ -568,9 +568,13 @@ static __always_inline void fair_enable(struct task_struct *p, struct fair_task 
 
 static __always_inline s32 fair_init_task(struct task_struct *p)
 {
-	return bpf_task_storage_get(&fair_tasks, p, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE)
-		       ? 0
-		       : -SX_ENOMEM;
+	struct fair_task *t;
+
+	t = bpf_task_storage_get(&fair_tasks, p, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!t)
+		return -SX_ENOMEM;
+	t->load = t->on_line = 0; /* as in fair_init() */
+	return 0;
 }
 
 /*
@@ -605,11 +609,15 @@ static s32 fair_init(void)
 	err = scx_bpf_create_dsq(FAIR_DSQ_SHARED, -1);
 	if (err)
 		return err;
-	nr_online = 0;
+	/* The object may be attached again after a pause in which tasks came and went. */
+	nr_online = load_all = load_pinned = 0;
 	online = scx_bpf_get_online_cpumask();
 	bpf_for(cpu, 0, FAIR_MAX_CPUS) {
-		if (cpu >= (s32)nr_cpu_ids)
+		struct fair_cpu *c = fair_cpu(cpu);
+
+		if (!c || cpu >= (s32)nr_cpu_ids)
 			break;
+		__builtin_memset(c, 0, sizeof(*c));
 		err = scx_bpf_create_dsq(FAIR_DSQ_PINNED + cpu, -1);
 		if (err)
 			break;

@@ -455,7 +455,9 @@ s32 SX_OPS_SLEEPABLE(batch_init)
 
 	if (err)
 		return err;
-	epoch = 1ULL << BATCH_ORDER_BITS;
+	/* Attached again after a pause, the epochs go on where they were. */
+	if (!epoch)
+		epoch = 1ULL << BATCH_ORDER_BITS;
 	rcu_nesting_base = 1 << 30;
 	if (batch_cgid)
 		load_extra = batch_weight * batch_cpus();

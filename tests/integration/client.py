@@ -21,9 +21,9 @@ from schedcpd.bus import names
 from schedcpd.bus.connection import Connection
 from schedcpd.bus.wire import result_of
 from schedctl.__main__ import run
+from schedctl.bus import plain
 from schedctl.context import Context
-from schedctl.daemon import plain
-from schedctl.parser.build import build
+from schedctl.parser.build import parse
 from schedctl.report import Report
 
 PATIENCE_S = 20.0
@@ -141,7 +141,7 @@ async def schedctl(address: str, *arguments: str) -> Ran:
     )
     try:
         with contextlib.redirect_stderr(err):
-            parsed = build().parse_args(arguments)
+            parsed = parse(arguments)
     except SystemExit as leave:
         return Ran(int(leave.code or 0), out.getvalue(), err.getvalue())
     context = replace(context, json=getattr(parsed, "json", False))

@@ -54,9 +54,11 @@ async def polkit(bus_address: str) -> AsyncIterator[mock_polkit.MockPolkit]:
 
 
 @pytest.fixture
-async def core(no_leaks: None) -> FakeCore:
+async def core(no_leaks: None) -> AsyncIterator[FakeCore]:
     """A machine with a managed batch."""
-    return batch_machine()
+    machine = batch_machine()
+    yield machine
+    await machine.stop()
 
 
 @pytest.fixture

@@ -7,6 +7,10 @@ import asyncio
 from dataclasses import replace
 
 from integration import samples
+from integration.fake_verifier import FakeVerifier
+from schedcpd.bus.core import Rule
+from schedcpd.errors import NoSuchHold, NoSuchWorkload, NotEnrolled
+from schedcpd.jobs import Jobs
 from schedcpd.kernel.sched_ext import exit_cause
 from schedcpd.model import (
     Deployment,
@@ -14,9 +18,12 @@ from schedcpd.model import (
     Event,
     ExitCause,
     ExitRecord,
+    Hold,
+    Job,
     KernelState,
     Mode,
     Policy,
+    Quarantine,
     WorkloadRecord,
 )
 from schedcpd.signals import Signal
@@ -29,6 +36,7 @@ class FakeCore:
         self.version = "0.1.0"
         self.kernel_release = "7.3.4-cloud-amd64"
         self.mode = Mode.AUTO
+        self.safe = ""
         self.workloads: dict[str, WorkloadRecord] = {}
         self.policies: dict[str, Policy] = {}
         self.deployments: dict[int, Deployment] = {}
@@ -40,6 +48,17 @@ class FakeCore:
         self.refusal: Exception | None = None
         self.gate = asyncio.Event()  # verbs wait for it
         self.gate.set()
+        self.holds: tuple[Hold, ...] = ()
+        self.quarantines: tuple[Quarantine, ...] = ()
+        self.rules: tuple[Rule, ...] = samples.RULES
+        self.reasons: dict[str, tuple[str, ...]] = {}  # workload id → why
+        self.past: tuple[Deployment, ...] = ()  # newest first
+        self.verifier = FakeVerifier()
+        self._jobs = Jobs(self.verifier, lambda: samples.NOW)
+        self.jobs = self._jobs.jobs
+        self.job_added = self._jobs.added
+        self.job_changed = self._jobs.changed
+        self.job_removed = self._jobs.removed
         self.workload_added: Signal[WorkloadRecord] = Signal()
         self.workload_changed: Signal[WorkloadRecord] = Signal()
         self.workload_removed: Signal[str] = Signal()
@@ -89,6 +108,68 @@ class FakeCore:
         self.mode = Mode.AUTO
         self.state_changed.emit(None)
 
+    async def hold(self, owner: str, uid: int, workload_id: str, reason: str) -> Hold:
+        await self._verb("hold", workload_id, reason)
+        cookie = max((hold.cookie for hold in self.holds), default=0) + 1
+        hold = Hold(cookie, owner, uid, workload_id, reason, samples.NOW)
+        self._hold(*self.holds, hold)
+        return hold
+
+    async def release_hold(self, cookie: int, owner: str) -> None:
+        await self._verb("release_hold", str(cookie))
+        kept = [hold for hold in self.holds if (hold.cookie, hold.owner) != (cookie, owner)]
+        if len(kept) == len(self.holds):
+            raise NoSuchHold(cookie)
+        self._hold(*kept)
+
+    def bus_client_gone(self, owner: str) -> None:
+        self.calls.append(("bus_client_gone", owner))
+        self._hold(*(hold for hold in self.holds if hold.owner != owner))
+
+    def _hold(self, *holds: Hold) -> None:
+        self.holds = holds
+        self.state_changed.emit(None)
+
+    async def release(self, policy: str) -> None:
+        await self._verb("release", policy)
+        self.quarantines = tuple(one for one in self.quarantines if one.policy != policy)
+
+    async def revoke(self, policy: str) -> None:
+        await self._verb("revoke", policy)
+        told = f"it was revoked; 'schedctl revoke --undo {policy}' takes that back"
+        changed = replace(self.policies[policy], admissible=False, token=told)
+        self.install(*{**self.policies, policy: changed}.values())
+
+    async def reinstate(self, object_sha256: str) -> None:
+        await self._verb("reinstate", object_sha256)
+
+    async def withdraw(self, policy: str) -> None:
+        await self._verb("withdraw", policy)
+        if not self.policies[policy].enrolled:
+            raise NotEnrolled(policy)
+        self.install(*(one for name, one in self.policies.items() if name != policy))
+
+    def why(self, workload_id: str) -> tuple[str, ...]:
+        if workload_id not in self.reasons:
+            raise NoSuchWorkload(workload_id)
+        return self.reasons[workload_id]
+
+    def history(self, workload_id: str, count: int) -> tuple[Deployment, ...]:
+        found = (one for one in self.past if workload_id in ("", one.workload_id))
+        return tuple(found)[:count]
+
+    async def verify(self, policy: str, card: str, source: str, enroll: bool) -> Job:
+        await self._verb("enroll" if enroll else "verify", policy, card, source)
+        return await self._jobs.verify(policy, card, source, enroll)
+
+    def cancel(self, job: int) -> None:
+        self.calls.append(("cancel", str(job)))
+        self._jobs.cancel(job)
+
+    async def stop(self) -> None:
+        """End the jobs that a test left running."""
+        await self._jobs.stop()
+
     async def _verb(self, *call: str) -> None:
         self.calls.append(call)
         await self.gate.wait()
@@ -115,6 +196,10 @@ class FakeCore:
         self.deployments[deployment.id] = deployment
         self.active = deployment
         self.deployment_added.emit(deployment)
+
+    def change(self, deployment: Deployment) -> None:
+        self.deployments[deployment.id] = deployment
+        self.deployment_changed.emit(deployment)
 
     def end(
         self, deployment: Deployment, state: DeploymentState, record: ExitRecord | None = None

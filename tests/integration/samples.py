@@ -3,18 +3,30 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from schedcpd.model import (
+    Canary,
+    CanaryDecision,
     Card,
+    Check,
     Deployment,
     DeploymentState,
     ExitRecord,
+    Finding,
     KernelState,
     Objective,
     Origin,
     Plan,
     Policy,
     Program,
+    Quarantine,
+    Report,
+    Severity,
+    StageOutcome,
+    StageReport,
     Tunable,
+    VerifyStage,
     Workload,
     WorkloadKind,
     WorkloadProfile,
@@ -27,6 +39,102 @@ ENABLED = KernelState(True, "enabled", "scx_batch", 3, 0, 0)
 DISABLED = KernelState(True, "disabled", "", 3, 0, 0)
 ABSENT = KernelState(False, "absent", "", 0, 0, 0)
 STALLED = ExitRecord(1026, 0, "runnable task stall", "xz[4242] failed to run for 3.001s", "a dump")
+
+
+SOURCE = 'char _license[] = "GPL";\n'
+CARD = 'name = "scx_mine"\n'
+CANARY = Canary(
+    "completions", 6, 0.31, 0.22, 0.4, CanaryDecision.PROMOTE, "31 % more done in six pairs"
+)
+QUARANTINE = Quarantine(
+    "ab" * 32, "scx_fair", "7.3.4-cloud-amd64", "", NOW - 60, "others waited 40 ms, 2 ms before"
+)
+
+
+@dataclass(frozen=True)
+class RuleText:
+    """A rule as the analysis has it."""
+
+    id: str
+    severity: str
+    title: str
+    catches: str
+    why: str
+    example: str
+    mend: str
+
+
+RULES = (
+    RuleText(
+        "SCX101",
+        "reject",
+        "enqueue loses the task",
+        "a path through enqueue that queues the task nowhere",
+        "the task never runs again",
+        "if (p->prio > 120)\n    return;",
+        "end each path with scx_bpf_dsq_insert",
+    ),
+    RuleText("SCX404", "warning", "weights are ignored", "no use of weight", "", "", ""),
+)
+
+COMPILED = StageReport(VerifyStage.COMPILE, StageOutcome.PASSED, 1.21)
+READ = StageReport(
+    VerifyStage.STATIC,
+    StageOutcome.PASSED,
+    0.31,
+    findings=(
+        Finding(
+            "SCX404",
+            Severity.WARNING,
+            "the weight of a task is never read",
+            "scale the slice by p->scx.weight",
+            "enqueue",
+            "scx_mine.bpf.c",
+            41,
+        ),
+    ),
+)
+LOST = StageReport(
+    VerifyStage.STATIC,
+    StageOutcome.FAILED,
+    0.31,
+    "SCX101: a path through enqueue queues the task nowhere",
+    (
+        Finding(
+            "SCX101",
+            Severity.REJECT,
+            "a path through enqueue queues the task nowhere",
+            "end each path with scx_bpf_dsq_insert",
+            "enqueue",
+            "scx_mine.bpf.c",
+            57,
+        ),
+    ),
+)
+LOADED = StageReport(
+    VerifyStage.KERNEL,
+    StageOutcome.PASSED,
+    6.5,
+    checks=(Check("load", True, "the kernel's verifier took it", 38, "ms"),),
+)
+TRIED = StageReport(
+    VerifyStage.DYNAMIC,
+    StageOutcome.PASSED,
+    21.4,
+    checks=(
+        Check("runnable", True, "the longest wait of a task", 120, "ms", 2000, 80),
+        Check("throughput", True, "work done", 101.5, "MB/s", 0, 99.25),
+    ),
+)
+
+
+def report(*stages: StageReport, cached: bool = False) -> Report:
+    done = stages or (COMPILED, READ, LOADED, TRIED)
+    return Report(
+        *("scx_mine", "ab" * 32, "cd" * 32, "7.3.4-cloud-amd64", "ef" * 20, "kvm", int(NOW)),
+        stages=done,
+        cached=cached,
+    )
 
 
 def workload(path: str = "/system.slice/batch.service", cgroup_id: int = 77) -> Workload:
@@ -103,7 +211,8 @@ def deployment(
     workload_id: str = "/system.slice/batch.service",
     ended: ExitRecord | None = None,
 ) -> Deployment:
-    final = state not in (DeploymentState.ATTACHING, DeploymentState.ATTACHED)
+    lasting = (DeploymentState.ATTACHING, DeploymentState.CANARY, DeploymentState.ATTACHED)
+    final = state not in lasting
     return Deployment(
         id=number,
         workload_id=workload_id,

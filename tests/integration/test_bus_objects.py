@@ -25,6 +25,7 @@ INTERFACES = {
     names.WORKLOAD: WORKLOAD,
     names.POLICY: names.policy_path("scx_batch"),
     names.DEPLOYMENT: DEPLOYMENT,
+    names.JOB: names.job_path(1),
 }
 
 
@@ -34,6 +35,7 @@ async def test_shows_the_machine(caller: Client) -> None:
         "Version": "0.1.0",
         "KernelRelease": "7.3.4-cloud-amd64",
         "Mode": "auto",
+        "Safe": "",
         "SchedExtState": "enabled",
         "KernelPolicy": "scx_batch",
         "Owner": "schedcp",
@@ -43,6 +45,7 @@ async def test_shows_the_machine(caller: Client) -> None:
         "LastDeployment": "/",
         "Workloads": {"managed": 2},
         "Cpus": os.cpu_count(),
+        "Holds": [],
     }
 
 
@@ -73,6 +76,7 @@ async def test_shows_the_objects_of_one_folder(caller: Client) -> None:
 async def test_committed_introspection_is_that_of_the_live_object(
     interface: str, caller: Client
 ) -> None:
+    await caller.call("Verify", "sss", "scx_batch", "", "")
     live = await caller.call(
         "Introspect", path=INTERFACES[interface], interface="org.freedesktop.DBus.Introspectable"
     )
@@ -218,6 +222,34 @@ async def test_tells_of_an_ejection(core: FakeCore, caller: Client) -> None:
         "ExitCause": "fault",
         "Error": "xz[4242] failed to run for 3.001s",
     }
+
+
+async def test_tells_what_a_canary_shows_and_how_it_ended(core: FakeCore, caller: Client) -> None:
+    await caller.listen()
+    trying = replace(core.deployments[1], state=DeploymentState.CANARY, canary=samples.CANARY)
+    core.change(trying)
+    core.change(replace(trying, state=DeploymentState.TRIPPED, reason="others waited", revert_ms=7))
+    shown = [body[1] for path, _, body in await caller.heard() if path == DEPLOYMENT]
+    assert shown == [
+        {
+            "State": "canary",
+            "Canary": {
+                "metric": "completions",
+                "pairs": 6,
+                "effect": 0.31,
+                "low": 0.22,
+                "high": 0.4,
+                "decision": "promote",
+                "reason": "31 % more done in six pairs",
+            },
+        },
+        {"State": "tripped", "Reason": "others waited", "RevertMs": 7.0},
+    ]
+
+
+async def test_what_is_on_trial_is_ours(core: FakeCore, caller: Client) -> None:
+    core.change(replace(core.deployments[1], state=DeploymentState.CANARY))
+    assert await caller.get("Owner") == "schedcp"
 
 
 async def test_policies_come_change_and_go(core: FakeCore, caller: Client) -> None:

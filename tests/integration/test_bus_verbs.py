@@ -7,6 +7,7 @@ import asyncio
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from dbus_next.constants import MessageFlag
@@ -32,25 +33,44 @@ VERBS = {
     "Revert": (Action.REVERT, ()),
     "Pause": (Action.PAUSE, ()),
     "Resume": (Action.PAUSE, ()),
+    "Hold": (Action.HOLD, ("os", WORKLOAD, "a match is on")),
+    "Verify": (Action.VERIFY, ("sss", "scx_batch", "", "")),
+    "Enroll": (Action.ENROLL, ("sss", "scx_mine", samples.CARD, samples.SOURCE)),
+    "Release": (Action.CONFIGURE, ("s", "scx_fair")),
+    "Revoke": (Action.ENROLL, ("s", "scx_batch")),
+    "Reinstate": (Action.ENROLL, ("s", "ab" * 32)),
+    "Withdraw": (Action.ENROLL, ("s", "scx_mine")),
 }
-READ_ONLY = {"Events"}
+# They need something to be there; their own tests show that they ask.
+LATER_VERBS = {"ReleaseHold": Action.HOLD, "Cancel": Action.VERIFY}
+READ_ONLY = {"Events", "History", "Quarantines", "Rules", "Why"}
+
+
+@pytest.fixture(autouse=True)
+def more_policies(core: FakeCore) -> None:
+    core.quarantines = (samples.QUARANTINE,)
+    mine = replace(samples.policy("scx_mine"), enrolled=True)
+    core.install(*core.policies.values(), mine)
 
 
 def test_every_method_but_those_that_only_read_names_a_polkit_action() -> None:
     from schedcpd.bus.deployment_interface import DeploymentInterface
+    from schedcpd.bus.job_interface import JobInterface
     from schedcpd.bus.manager_interface import ManagerInterface
     from schedcpd.bus.policy_interface import PolicyInterface
     from schedcpd.bus.workload_interface import WorkloadInterface
 
     actions = {}
-    for interface in (ManagerInterface, WorkloadInterface, PolicyInterface, DeploymentInterface):
+    with_methods = (ManagerInterface, JobInterface)
+    for interface in (*with_methods, WorkloadInterface, PolicyInterface, DeploymentInterface):
         for member in vars(interface).values():
             method = getattr(member, "__dict__", {}).get("__DBUS_METHOD")
             if method is not None:
                 actions[method.name] = method.fn.polkit_action
     assert {name for name, action in actions.items() if action is None} == READ_ONLY
     assert {name: action for name, action in actions.items() if action} == {
-        name: action for name, (action, _) in VERBS.items()
+        **{name: action for name, (action, _) in VERBS.items()},
+        **LATER_VERBS,
     }
 
 

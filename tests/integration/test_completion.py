@@ -36,18 +36,35 @@ async def complete(address: str, folder: Path, *words: str) -> list[str]:
     return [line for line in out.decode().splitlines() if line]
 
 
+@pytest.fixture(autouse=True)
+def quarantined(core: FakeCore) -> None:
+    core.quarantines = (samples.QUARANTINE,)
+
+
 @pytest.mark.usefixtures("service")
 @pytest.mark.parametrize(
     ("words", "offered"),
     [
         (("st",), ["status"]),
-        (("--json", "re"), ["revert", "resume"]),
+        (("--json", "re"), ["revert", "resume", "revoke", "release"]),
         (("--v",), ["--version"]),
         (("log", "--f"), ["--follow"]),
         (("show", "/system.slice/n"), ["/system.slice/nginx.service"]),
         (("apply", "/system.slice/nginx.service", "scx_b"), ["scx_batch"]),
         (("policies", ""), ["scx_batch", "scx_fair"]),
         (("status", ""), []),
+        (("why", "/system.slice/n"), ["/system.slice/nginx.service"]),
+        (("hold", "--reason", "match", "/system.slice/n"), ["/system.slice/nginx.service"]),
+        (("hold", "--reason", ""), []),
+        (("history", "-n", "5", "/system.slice/n"), ["/system.slice/nginx.service"]),
+        (("release", ""), ["scx_fair"]),
+        (("verify", "scx_f"), ["scx_fair"]),
+        (("verify", "--r"), ["--rules"]),
+        (("revoke", "scx_f"), ["scx_fair"]),
+        (("revoke", "--undo", "scx_f"), ["scx_fair"]),
+        (("revoke", "--u"), ["--undo"]),
+        (("withdraw", "scx_f"), ["scx_fair"]),
+        (("quarantine", "--n"), ["--names"]),
         (("apply", "a", "b", ""), []),
     ],
 )
@@ -67,6 +84,20 @@ async def test_a_hostile_name_is_quoted_and_not_run(
     (offered,) = await complete(bus_address, tmp_path, "show", "/h")
     assert shlex.split(offered) == [name]
     assert not marker.exists()
+
+
+@pytest.mark.usefixtures("service")
+async def test_offers_sources_cards_and_folders(bus_address: str, tmp_path: Path) -> None:
+    files = tmp_path / "files"
+    (files / "sub").mkdir(parents=True)
+    for name in ("scx_a b.bpf.c", "scx_a.toml", "notes.txt"):
+        (files / name).touch()
+    begin = f"{files}/s"
+    sources = [f"{files}/scx_a b.bpf.c", f"{files}/sub"]
+    assert sorted(await complete(bus_address, tmp_path, "verify", begin)) == sources
+    assert sorted(await complete(bus_address, tmp_path, "enroll", begin)) == sources
+    cards = await complete(bus_address, tmp_path, "verify", "x.bpf.c", "--card", begin)
+    assert sorted(cards) == [f"{files}/scx_a.toml", f"{files}/sub"]
 
 
 async def test_offers_nothing_without_the_daemon(bus_address: str, tmp_path: Path) -> None:

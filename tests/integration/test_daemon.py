@@ -5,11 +5,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
+import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -18,7 +22,10 @@ from schedcpd.bus import names
 from schedcpd.config import load
 from schedcpd.daemon import Daemon, Places
 from schedcpd.deploy.loader import LoaderSettings
-from schedcpd.model import DeploymentState, Mode
+from schedcpd.deploy.probe.probe import ProbeSettings
+from schedcpd.deploy.record import open_record
+from schedcpd.errors import LedgerDamaged
+from schedcpd.model import Deployment, DeploymentState, Mode, Objective, Origin
 
 REPOSITORY = Path(__file__).parents[2]
 FAKE_CHILD = REPOSITORY / "tests/unit/fake_child.py"
@@ -57,21 +64,30 @@ class Machine:
         self.places.config.write_text(text)
 
 
-@pytest.fixture
-def machine(tmp_path: Path) -> Machine:
-    """A machine with sched_ext and both policies installed."""
-    places = Places(
+def make_places(tmp_path: Path) -> Places:
+    """Where everything is below a folder."""
+    return Places(
         config=tmp_path / "schedcpd.toml",
         cgroup=tmp_path / "cgroup",
         proc=tmp_path / "proc",
         sys=tmp_path / "sys",
         loader=LoaderSettings(
             schedulers=tmp_path / "schedulers",
+            enrolled=tmp_path / "verify/enrolled",
             tokens=tmp_path / "verify/tokens",
             public_key=tmp_path / "verify/public.key",
             argv=(sys.executable, str(FAKE_CHILD)),
         ),
+        ledger=tmp_path / "state/ledger.db",
+        verifier=tmp_path / "verify.sock",
+        probe=ProbeSettings(objects=tmp_path / "probes", argv=("/bin/false",)),
     )
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    """A machine with sched_ext and both policies installed."""
+    places = make_places(tmp_path)
     for folder in (places.cgroup, places.proc, places.sched_ext, places.loader.tokens):
         folder.mkdir(parents=True)
     (places.sys / "kernel/btf").mkdir()
@@ -82,6 +98,11 @@ def machine(tmp_path: Path) -> Machine:
         (folder / f"{name}.bpf.o").write_bytes(b"object")
         card = (REPOSITORY / "schedulers" / name / f"{name}.toml").read_text()
         (folder / f"{name}.toml").write_text(card)
+    places.boot_id.parent.mkdir(parents=True)
+    places.boot_id.write_text("7e0b9e1a-0000-4000-8000-000000000000\n")
+    places.config.write_text(
+        "[breaker]\nbaseline_s = 0.1\n[canary]\nwindow_s = 0.5\nsettle_s = 0\n"
+    )
     made = Machine(places)
     made.kernel_says("disabled")
     return made
@@ -123,6 +144,7 @@ async def test_apply_over_the_bus_and_the_end_of_the_workload(
     active = daemon.supervisor.active
     assert active is not None
     assert (active.policy, active.state) == ("scx_batch", DeploymentState.ATTACHED)
+    assert active.reason == "chosen by a person"
     machine.set_populated(BATCH, False)
     ended = DeploymentState.REVERTED
     await eventually(lambda: daemon.supervisor.deployments[active.id].state is ended)
@@ -179,6 +201,170 @@ async def test_foreign_scheduler_is_told_at_the_start(
         assert running.supervisor.kernel().policy == "rusty"
     finally:
         await running.close()
+
+
+async def running_batch(machine: Machine, daemon: Daemon) -> Deployment:
+    """A batch whose policy takes turns with the kernel default."""
+    machine.make_cgroup(BATCH)
+    supervisor = daemon.supervisor
+    await eventually(lambda: BATCH in supervisor.workloads)
+    workload, policy = supervisor.workloads[BATCH].workload, supervisor.policies["scx_batch"]
+    deployer = supervisor._deployer
+    return await deployer.deploy(workload, policy, Origin.AUTOMATIC, Objective.MAKESPAN, "a batch")
+
+
+async def test_canary_from_its_beginning_to_its_end(machine: Machine, daemon: Daemon) -> None:
+    deployment = await running_batch(machine, daemon)
+    assert deployment.state is DeploymentState.CANARY
+
+    def attached() -> bool:
+        active = daemon.supervisor.active
+        return active is not None and active.state is DeploymentState.ATTACHED
+
+    await eventually(attached)
+    steps = [step.after for step in daemon.supervisor.transitions(50)]
+    assert steps.count("canary-off") >= 1
+    assert steps[-1] == "attached"
+    known = daemon.supervisor._deployer.deployments.known_good(BATCH)
+    assert known is not None
+    assert known.policy == "scx_batch"
+
+
+async def test_stop_in_the_middle_of_a_canary(
+    machine: Machine, bus_address: str, polkit: mock_polkit.MockPolkit
+) -> None:
+    running = Daemon(machine.places, load(machine.places.config))
+    await running.start(bus_address)
+    await running_batch(machine, running)
+    await running.close()
+    again = Daemon(machine.places, load(machine.places.config))
+    await again.start(bus_address)
+    try:
+        assert again.supervisor.mode is Mode.AUTO, "it was stopped in order"
+        (ended,) = again.supervisor.history("", 5)
+        assert (ended.state, ended.reason) == (DeploymentState.REVERTED, "the daemon stops")
+    finally:
+        await again.close()
+
+
+async def test_safe_mode_after_the_machine_went_down(
+    machine: Machine, bus_address: str, polkit: mock_polkit.MockPolkit, tmp_path: Path
+) -> None:
+    """The ledger as it was at the moment of a power cut, found at the next boot."""
+    running = Daemon(machine.places, load(machine.places.config))
+    await running.start(bus_address)
+    await running_batch(machine, running)
+    after = tmp_path / "after"
+    shutil.copytree(machine.places.ledger.parent, after)
+    await running.close()
+    machine.places.boot_id.write_text("00000000-0000-4000-8000-000000000000\n")
+    again = Daemon(replace(machine.places, ledger=after / "ledger.db"), load(machine.places.config))
+    await again.start(bus_address)
+    try:
+        assert again.supervisor.mode == "safe"
+        assert "when the machine went down" in again.supervisor.events(10)[0].message
+        assert again.supervisor.history("", 1)[0].ended_at > 0
+        async with client.connected(bus_address) as caller:
+            await caller.call("Resume")
+        assert again.supervisor.mode == "auto"
+    finally:
+        await again.close()
+
+
+# Deploys for the batch, again and again, until it is killed.
+DAEMON_TO_KILL = """
+import asyncio, sys
+from pathlib import Path
+from integration.test_daemon import BATCH, make_places
+from schedcpd.config import load
+from schedcpd.daemon import Daemon
+from schedcpd.model import Objective, Origin
+
+async def main():
+    places = make_places(Path(sys.argv[1]))
+    daemon = Daemon(places, load(places.config))
+    supervisor, deployer = daemon.supervisor, daemon.supervisor._deployer
+    supervisor.begin(sys.argv[2])
+    await daemon._check_policies()
+    supervisor.populated(BATCH, True)
+    workload, policy = supervisor.workloads[BATCH].workload, supervisor.policies["scx_batch"]
+    print("ready", flush=True)
+    while True:
+        await deployer.deploy(workload, policy, Origin.AUTOMATIC, Objective.MAKESPAN)
+        await asyncio.sleep(0.3)
+        await deployer.revert("again")
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("moment", range(8))
+def test_killed_at_any_moment(machine: Machine, tmp_path: Path, moment: int) -> None:
+    """The next start knows whether something was under way, and no child is left."""
+    machine.make_cgroup(BATCH)
+    machine.configure("[breaker]\nbaseline_s = 0.1\n[canary]\nwindow_s = 0.5\nsettle_s = 0\n")
+    argv = [sys.executable, "-c", DAEMON_TO_KILL, str(tmp_path), "boot"]
+    environment = {**os.environ, "PYTHONPATH": ":".join(sys.path)}
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, env=environment) as victim:
+        try:
+            assert victim.stdout is not None
+            assert victim.stdout.readline() == b"ready\n"
+            time.sleep(Random(moment).uniform(0, 0.8))
+        finally:
+            victim.kill()
+    record = open_record(machine.places.ledger)
+    last = (record.transitions(1) or (None,))[-1]
+    reason = record.begin("boot")
+    assert not record.unusable
+    assert bool(reason) is (last is not None and last.after != "default")
+    assert all(one.ended_at for one in record.deployments(50))
+    record.end()
+    again = open_record(machine.places.ledger)
+    assert again.transitions(1) == ((last,) if last else ())
+    again.end()
+
+
+async def test_ledger_that_cannot_be_opened_means_advice(
+    machine: Machine, bus_address: str, polkit: mock_polkit.MockPolkit
+) -> None:
+    machine.places.ledger.parent.write_text("a file, not a folder")
+    running = Daemon(machine.places, load(machine.places.config))
+    await running.start(bus_address)
+    try:
+        machine.make_cgroup(BATCH)
+        await eventually(lambda: BATCH in running.supervisor.workloads)
+        assert any("written down" in event.message for event in running.supervisor.events(10))
+        with pytest.raises(LedgerDamaged):
+            await running.supervisor.apply(BATCH, "scx_fair")
+    finally:
+        await running.close()
+
+
+async def test_missing_probe_is_told(daemon: Daemon) -> None:
+    def told() -> bool:
+        return any("not measured" in event.message for event in daemon.supervisor.events(20))
+
+    await eventually(told)
+
+
+async def test_enrolled_policy_is_there_beside_the_packaged(
+    machine: Machine, bus_address: str, polkit: mock_polkit.MockPolkit
+) -> None:
+    folder = machine.places.loader.enrolled / "scx_mine"
+    folder.mkdir(parents=True)
+    (folder / "scx_mine.bpf.o").write_bytes(b"object")
+    card = (REPOSITORY / "schedulers/scx_fair/scx_fair.toml").read_text()
+    (folder / "scx_mine.toml").write_text(card.replace('"scx_fair"', '"scx_mine"'))
+    running = Daemon(machine.places, load(machine.places.config))
+    await running.start(bus_address)
+    try:
+        assert set(running.supervisor.policies) == {"scx_batch", "scx_fair", "scx_mine"}
+    finally:
+        await running.close()
+
+
+async def test_rules_of_the_analysis_can_be_read(daemon: Daemon) -> None:
+    assert {"SCX101", "SCX301"} <= {rule.id for rule in daemon.supervisor.rules}
 
 
 async def test_unreadable_card_is_left_out_and_told(

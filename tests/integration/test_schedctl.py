@@ -270,7 +270,7 @@ async def test_log_follows_until_interrupted(bus_address: str, core: FakeCore) -
     async with following(bus_address) as process:
         assert (await _line(process.stdout)).endswith("batch.service: scx_batch is attached")
         core.log("revert", "", "the workload ended")
-        assert await _line(process.stdout) == "2025-10-09 08:53:20  revert    the workload ended"
+        assert await _line(process.stdout) == "2025-10-09 08:53:20  revert      the workload ended"
         process.send_signal(signal.SIGINT)
         out, err = await asyncio.wait_for(process.communicate(), client.PATIENCE_S)
         assert (process.returncode, out, err) == (ExitCode.OK, b"", b"")

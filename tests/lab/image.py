@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab import kernels, recipes, roots
+from lab import kernels, recipes, roots, verdicts
 from lab.errors import BuildFailed
 from lab.place import SCRIPTS, Lab, digest, file_digest, locked, proxies, step
 
@@ -86,8 +86,9 @@ def assemble(lab: Lab, base: Path, kernel: kernels.Kernel, deb: Path | None, pat
     binds[SCRIPTS] = "/tmp/scripts"
     if deb is not None:
         binds |= {deb.absolute(): "/tmp/deb", "/etc/resolv.conf": "/tmp/resolv.conf"}
+        binds[verdicts.get(lab, deb, kernel)] = "/verdicts"
     partial = path.with_suffix(".partial")
-    argv = ["sh", "/tmp/scripts/assemble.sh", partial.name, f"{SIZE_GIB}G"]
+    argv = ["sh", "/tmp/scripts/assemble.sh", partial.name, f"{SIZE_GIB}G", kernel.version]
     done = roots.run_in_root(argv, lab=lab, binds=binds, env=proxies(), capture=True)
     if done.returncode != 0:
         partial.unlink(missing_ok=True)

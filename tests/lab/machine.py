@@ -72,10 +72,7 @@ class Machine:
         """Start the image with the kernel and wait until systemd has settled."""
         self = cls(image.lab, boot_spec(image.lab, kernel, memory, cpus, append), image.path, "raw")
         with self._closing_on_error():
-            self._sync(BOOT_TIMEOUT_S)
-            self.run(
-                ["systemctl", "is-system-running", "--wait"], timeout_s=BOOT_TIMEOUT_S, check=False
-            )
+            self.await_boot()
         return self
 
     @classmethod
@@ -111,6 +108,12 @@ class Machine:
         trace: TracebackType | None,
     ) -> None:
         self.kill()
+
+    def await_boot(self) -> None:
+        """Wait until systemd has settled."""
+        self._sync(BOOT_TIMEOUT_S)
+        line = ["systemctl", "is-system-running", "--wait"]
+        self.run(line, timeout_s=BOOT_TIMEOUT_S, check=False)
 
     def _sync(self, timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s

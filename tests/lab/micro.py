@@ -7,6 +7,7 @@ that state.
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import re
 import secrets
@@ -26,6 +27,8 @@ from lab.place import SCRIPTS, Lab, digest, locked, step
 from lab.snapshot import Snapshot
 
 READ_S = 0.5
+BY_INSTRUCTIONS_ACCEL = "tcg,thread=single"
+BY_INSTRUCTIONS = "shift=1,sleep=off"
 READY = b"ready\n"
 READY_TIMEOUT_S = 300.0
 
@@ -56,6 +59,7 @@ def run(
     cpus: int = 2,
     append: str = "",
     fresh: bool = False,
+    by_instructions: bool = False,
 ) -> MicroResult:
     """Run `files["run"]` as the only process, on a throw-away copy of the image's disk.
 
@@ -63,9 +67,15 @@ def run(
     standard output and error are returned. A machine that crashes or is not done after `timeout_s`
     seconds is killed: that is a result with `lost` set, not an exception. `fresh` boots anew
     instead of continuing the saved machine, as always happens for a kernel without modules.
+    `by_instructions` has the guest's clock count its instructions, two ns each, whatever else the
+    host does: slow, but a measurement comes out the same every time. It implies `fresh`.
     """
     spec = micro_spec(image.lab, kernel, memory, cpus, append)
-    saved = None if fresh or not kernel.has_modules else ready(image, kernel, spec)
+    if by_instructions:
+        spec = dataclasses.replace(spec, accel=BY_INSTRUCTIONS_ACCEL, icount=BY_INSTRUCTIONS)
+    saved = (
+        None if fresh or by_instructions or not kernel.has_modules else ready(image, kernel, spec)
+    )
     with start(image, spec, saved) as machine, data_link(machine) as link:
         began = time.monotonic()
         if saved:

@@ -57,6 +57,7 @@ class Spec:
     accel: str = EMULATION
     incoming: Path | None = None
     nvme: bool = False
+    icount: str = ""  # for -icount: time goes by the instructions that the guest executes
 
 
 def with_initramfs(spec: Spec, archive: Path) -> Spec:
@@ -78,6 +79,8 @@ def machine_argv(root: Path, spec: Spec) -> list[str]:
     """The part of the command line that a snapshot depends on."""
     share = root / "usr" / "share"
     argv = [*tool_argv(root, "qemu-system-x86_64"), "-L", f"{share}/qemu", "-L", f"{share}/seabios"]
+    if spec.icount:
+        argv += ["-icount", spec.icount]
     argv += [
         "-M",
         "pc",

@@ -18,7 +18,7 @@ BUILD_ROOT_PACKAGES = listed(
     groff mandoc polkitd dbus python3-dbus-next python3-pyudev python3-systemd
     python3-sdnotify python3-tomli python3-cryptography python3-pytest
     python3-pytest-asyncio python3-pytest-cov python3-hypothesis python3-pyelftools fakeroot
-    git procps
+    git procps bubblewrap libelf-dev zlib1g-dev libzstd-dev libc6-dev
     """
 )
 
@@ -28,7 +28,7 @@ IMAGE_PACKAGES = listed(
     python3-pyudev python3-systemd python3-sdnotify python3-tomli python3-cryptography
     python3-pyelftools python3-bpfcc clang llvm qemu-guest-agent procps util-linux kmod
     xz-utils zstd gzip bzip2 stress-ng libbpf1 libbpf-dev bpftool
-    linux-bpf-dev/trixie-backports less man-db bash-completion sudo
+    linux-bpf-dev/trixie-backports less man-db bash-completion sudo qemu-system-x86 bubblewrap
     """
 )
 

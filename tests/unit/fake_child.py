@@ -42,22 +42,45 @@ def behave_before(policy: str) -> None:
     sys.exit(7)
 
 
+def switch(policy: str, command: str, counters: dict[str, int]) -> bool:
+    """Suspend or resume; whether there is still something to serve."""
+    if command == "suspend" and policy == "ejected-suspending":
+        say(event="ejected", exit=EXIT, counters=counters)
+        return False
+    if command == "resume" and policy.startswith("fails-resuming:"):
+        say(**{**FAILED, "error": policy.partition(":")[2], "stage": "attach"})
+        return False
+    if command == "resume" and policy == "resumes-badly":
+        say(event="resumed", ops=policy)
+    elif command == "resume":
+        say(event="resumed", ops=policy, enable_seq=4, load_ms=12.5, attach_ms=30)
+    else:
+        say(event="suspended", exit=None, counters=counters)
+    return True
+
+
+def misbehave(policy: str, command: str) -> None:
+    """Never return, for the policies that are there to do something else."""
+    if policy == "deaf" or (policy, command) == ("stubborn", "detach"):
+        time.sleep(60)
+    elif policy == "closes":
+        os.close(1)
+        time.sleep(60)
+    elif policy == "dies-asked":
+        sys.exit(9)
+
+
 def serve(policy: str) -> None:
     counters = {"nr_enqueued": 0}
     for line in sys.stdin:
         counters["nr_enqueued"] += 1
         command = json.loads(line)["command"]
-        if policy == "deaf":
-            time.sleep(60)
-        elif policy == "nonsense":
+        misbehave(policy, command)
+        if policy == "nonsense":
             say(event="what")
-        elif policy == "stubborn" and command == "detach":
-            time.sleep(60)
-        elif policy == "closes":
-            os.close(1)
-            time.sleep(60)
-        elif policy == "dies-asked":
-            sys.exit(9)
+        elif command in ("suspend", "resume"):
+            if not switch(policy, command, counters):
+                return
         elif command == "detach":
             say(event="detached", exit=UNREG, counters=counters)
             return

@@ -4,17 +4,31 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from random import Random
+from typing import cast
 
+from schedcpd.deploy.breaker import GuardSample, limits_for
+from schedcpd.deploy.canary import CanarySettings
+from schedcpd.deploy.conduct import Instruments, Score
 from schedcpd.deploy.deployer import Deployer, Kernel
+from schedcpd.deploy.ledger import KnownGood, Ledger
 from schedcpd.deploy.loader import Attached
 from schedcpd.deploy.messages import LoaderStatus
-from schedcpd.errors import SchedcpError
+from schedcpd.deploy.meter import Sample
+from schedcpd.deploy.record import Record
+from schedcpd.errors import Ejected, LedgerDamaged, SchedcpError
 from schedcpd.model import (
+    Canary,
     Card,
+    Deployment,
     ExitRecord,
     KernelState,
+    Objective,
     Policy,
+    Quarantine,
+    Transition,
     Tunable,
     Workload,
     WorkloadKind,
@@ -45,11 +59,108 @@ def make_card(name: str = "scx_batch", targeted: bool = True) -> Card:
 
 
 def make_policy(name: str = "scx_batch", admissible: bool = True) -> Policy:
-    return Policy(make_card(name), "0" * 64, admissible, "valid" if admissible else "no token")
+    return Policy(
+        make_card(name),
+        (name.encode().hex() + "0" * 64)[:64],
+        admissible,
+        "valid" if admissible else "no token",
+    )
 
 
 def make_workload(path: str = "/system.slice/batch.service", cgroup_id: int = 77) -> Workload:
     return Workload(path, cgroup_id, path.rsplit("/", 1)[-1], WorkloadKind.SERVICE, 1000.0)
+
+
+class FakeLedger:
+    """A ledger in memory; ``full`` makes it refuse to be written to."""
+
+    damage = ""
+    rebooted = False
+
+    def __init__(self) -> None:
+        self.full = False
+        self.clean = True
+        self.closed = False
+        self.steps: list[Transition] = []
+        self.saved: dict[int, Deployment] = {}
+        self.entries: list[Quarantine] = []
+        self.good: dict[tuple[str, str], KnownGood] = {}
+
+    def _write(self) -> None:
+        if self.full:
+            raise LedgerDamaged("/ledger.db", "the disk is full")
+
+    def open_run(self, boot_id: str) -> bool:
+        self._write()
+        for ident, one in self.saved.items():
+            self.saved[ident] = replace(one, ended_at=one.ended_at or 1.0)
+        clean, self.clean = self.clean, False
+        return clean
+
+    def close_run(self) -> None:
+        self._write()
+        self.clean = True
+
+    def close(self) -> None:
+        self.closed = True
+
+    def record_transition(self, transition: Transition) -> None:
+        self._write()
+        self.steps.append(transition)
+
+    def transitions(self, limit: int = 100) -> tuple[Transition, ...]:
+        return tuple(self.steps[-limit:])
+
+    def next_deployment_id(self) -> int:
+        self._write()
+        return max(self.saved, default=0) + 1
+
+    def save_deployment(self, deployment: Deployment) -> None:
+        self._write()
+        self.saved[deployment.id] = deployment
+
+    def deployments(
+        self, limit: int = 100, workload_id: str | None = None
+    ) -> tuple[Deployment, ...]:
+        found = [one for one in self.saved.values() if workload_id in (None, one.workload_id)]
+        return tuple(found[-limit:])
+
+    def quarantine(self, entry: Quarantine) -> None:
+        self._write()
+        self.entries.append(entry)
+
+    def quarantined(
+        self, object_sha256: str, kernel_release: str, workload_id: str
+    ) -> Quarantine | None:
+        for one in self.entries:
+            what = (one.object_sha256, one.kernel_release)
+            if what == (object_sha256, kernel_release) and one.workload_id in ("", workload_id):
+                return one
+        return None
+
+    def quarantines(self) -> tuple[Quarantine, ...]:
+        return tuple(self.entries)
+
+    def release(self, policy: str) -> int:
+        self._write()
+        before = len(self.entries)
+        self.entries = [one for one in self.entries if one.policy != policy]
+        return before - len(self.entries)
+
+    def promote(
+        self,
+        workload_id: str,
+        kernel_release: str,
+        object_sha256: str,
+        policy: str,
+        canary: Canary | None,
+    ) -> None:
+        self._write()
+        good = KnownGood(workload_id, kernel_release, object_sha256, policy, 1.0, canary)
+        self.good[workload_id, kernel_release] = good
+
+    def known_good(self, workload_id: str, kernel_release: str) -> KnownGood | None:
+        return self.good.get((workload_id, kernel_release))
 
 
 class FakeHolder:
@@ -60,16 +171,39 @@ class FakeHolder:
         self.policy = policy
         self.parameters = dict(parameters)
         self.detached = False
+        self.refusal: SchedcpError | None = None  # of the next suspend or resume
+        self.gate = asyncio.Event()  # both wait for it
+        self.gate.set()
+        self.leaves_with = UNREGISTERED
         self._kernel = kernel
         self._ended: asyncio.Future[LoaderStatus] = asyncio.get_running_loop().create_future()
 
     async def status(self) -> LoaderStatus:
         return LoaderStatus(None, {"nr_enqueued": 3})
 
+    async def suspend(self) -> LoaderStatus:
+        await self._switch("")
+        return LoaderStatus(None, {"nr_enqueued": 4})
+
+    async def resume(self) -> Attached:
+        await self._switch(self.policy)
+        return self.attached
+
+    async def _switch(self, policy: str) -> None:
+        await self.gate.wait()
+        if self.refusal is not None:
+            self.end(self.refusal.record if isinstance(self.refusal, Ejected) else None)
+            raise self.refusal
+        self._kernel.policy = policy
+        self._kernel.switches += 1
+
     async def detach(self) -> LoaderStatus:
         self.detached = True
+        self._kernel.detaching()
         self._kernel.policy = ""
-        return LoaderStatus(UNREGISTERED)
+        if self._ended.done():
+            return self._ended.result()
+        return LoaderStatus(self.leaves_with)
 
     async def ended(self) -> LoaderStatus:
         return await asyncio.shield(self._ended)
@@ -79,11 +213,34 @@ class FakeHolder:
         self._ended.set_result(LoaderStatus(record))
 
 
+GOOD = GuardSample(1.0, 1.0, others_wait_p99_ns=1_000_000, others_waits=500, throughput=2.0)
+# Others wait so long that one window is enough.
+HARM = replace(GOOD, others_wait_p99_ns=2_000_000_000)
+
+
+class FakeMeter:
+    """Says what the test wants, by whether a policy is in the kernel."""
+
+    def __init__(self, kernel: FakeKernel) -> None:
+        self._kernel = kernel
+        self.candidate = self.default = GOOD
+        self.windows: list[str] = []
+
+    def sample(self, workload: Workload, counters: Mapping[str, int] | None = None) -> Sample:
+        return Sample(self._kernel.now)
+
+    def window(self, before: Sample, after: Sample) -> GuardSample:
+        self.windows.append(self._kernel.policy)
+        return self.candidate if self._kernel.policy else self.default
+
+
 class FakeKernel:
     """What the deployer sees; attributes are set by the test."""
 
     def __init__(self) -> None:
         self.policy = ""
+        self.changing = ""  # enabling or disabling
+        self.lingers = 0  # looks at which a policy that was let go is still there
         self.unusable = ""
         self.limits: tuple[str, ...] = ()
         self.refusal: SchedcpError | None = None
@@ -91,9 +248,17 @@ class FakeKernel:
         self.gate.set()
         self.now = 1000.0
         self.holders: list[FakeHolder] = []
+        self.switches = 0
+        self.ledger = FakeLedger()
+        self.meter = FakeMeter(self)
+        self.detaching: Callable[[], None] = lambda: None
+        self._windows = asyncio.Semaphore(0)
 
     def state(self) -> KernelState:
-        state = "enabled" if self.policy else "disabled"
+        if self.lingers and not self.policy:
+            self.lingers -= 1
+            return KernelState(True, "disabling", self.holders[-1].policy, 1, 0, 0)
+        state = self.changing or ("enabled" if self.policy else "disabled")
         return KernelState(True, state, self.policy, len(self.holders), 0, 0)
 
     async def attach(self, policy: str, parameters: Mapping[str, int]) -> FakeHolder:
@@ -104,7 +269,25 @@ class FakeKernel:
         self.holders.append(FakeHolder(self, policy, parameters))
         return self.holders[-1]
 
-    def deployer(self) -> Deployer:
+    async def sleep(self, seconds: float) -> None:
+        if seconds:
+            await self._windows.acquire()
+            self.now += seconds
+
+    async def pass_windows(self, number: int = 1) -> None:
+        """Let windows of the canary or the breaker pass."""
+        for _ in range(number):
+            self._windows.release()
+            await settle()
+
+    def score(self, policy: Policy, objective: Objective, canary: bool) -> Score:
+        turns = CanarySettings(
+            "throughput", 1.0, 0.0, min_pairs=2, max_pairs=2, margin=0.1, non_inferiority=True
+        )
+        limits = limits_for(Objective.MAKESPAN)
+        return Score(limits, 1.0, 0.0, turns if canary else None, Objective.MAKESPAN)
+
+    def deployer(self, record: Record | None = None) -> Deployer:
         return Deployer(
             Kernel(
                 attach=self.attach,
@@ -112,5 +295,24 @@ class FakeKernel:
                 unusable=lambda: self.unusable,
                 limits=lambda: self.limits,
                 clock=lambda: self.now,
-            )
+                release="7.3",
+                instruments=Instruments(self.meter, self.sleep, lambda: self.now, Random(7)),
+                score=self.score,
+                baseline_s=lambda: 0.0,
+            ),
+            record or Record(cast(Ledger, self.ledger)),
         )
+
+
+async def settle() -> None:
+    """Let every task that can run do so."""
+    for _ in range(40):
+        await asyncio.sleep(0)
+
+
+async def cancel_all() -> None:
+    """End every task but the test's own."""
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

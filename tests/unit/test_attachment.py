@@ -157,6 +157,68 @@ def test_a_life_without_incident(kernel: Simulated) -> None:
     assert attachment.let_go() == record
 
 
+def test_turns_with_the_kernel_default(kernel: Simulated) -> None:
+    attachment = attached(kernel)
+    attachment.settle(0.3)
+    for turn in range(1, 4):
+        assert attachment.suspend() is None
+        assert attachment.suspended
+        assert attachment.suspend() is None, "asked again, it stays as it is"
+        assert kernel.links == 0
+        state = attachment.resume(0.05)
+        assert (state.policy, kernel.links) == ("scx_batch", 1)
+        assert attachment.exit_record() is None
+        assert kernel.clock.time < 0.3 + 0.1 * turn
+    attachment.suspend()
+    before = kernel.clock.time
+    record = attachment.let_go()
+    assert record is not None
+    assert record.kind == 64
+    assert kernel.clock.time == before, "there is nothing to wait for"
+
+
+def test_resuming_what_runs_only_settles(kernel: Simulated) -> None:
+    attachment = attached(kernel)
+    assert attachment.resume(0.05).policy == "scx_batch"
+    assert kernel.links == 1
+
+
+def test_thrown_out_instead_of_suspended(kernel: Simulated) -> None:
+    attachment = attached(kernel)
+    kernel.leaves_with = 1026
+    record = attachment.suspend()
+    assert record is not None
+    assert record.kind == 1026
+    assert not attachment.suspended
+    assert attachment.let_go() == record
+
+
+def test_a_policy_that_does_not_leave_is_not_suspended(kernel: Simulated) -> None:
+    attachment = attached(kernel)
+    kernel.leaves_with = 0
+    with pytest.raises(AttachFailed, match="suspend: the policy did not leave"):
+        attachment.suspend()
+    assert not attachment.suspended
+
+
+def test_a_policy_that_is_thrown_out_when_it_is_resumed(kernel: Simulated) -> None:
+    attachment = attached(kernel)
+    attachment.suspend()
+    events = kernel.clock.events
+    events.append((kernel.clock.time + 0.02, lambda: kernel.end(1024, "again")))
+    with pytest.raises(EjectedAtOnce, match="again"):
+        attachment.resume(0.05)
+    assert kernel.links == 0
+
+
+def test_somebody_else_came_while_it_was_suspended(kernel: Simulated) -> None:
+    attachment = attached(kernel)
+    attachment.suspend()
+    kernel.attach_error = errno.EBUSY
+    with pytest.raises(AttachFailed, match="another scheduler"):
+        attachment.resume(0.05)
+
+
 def test_an_object_that_is_none(kernel: Simulated) -> None:
     with pytest.raises(AttachFailed, match="open: it is not a little-endian"):
         make(kernel).load(cast(Libbpf, kernel), b"text", {})

@@ -60,6 +60,23 @@ def test_every_setting(tmp_path: Path) -> None:
             [deploy]
             settle_s = 0.5
             dwell_s = 0
+            [canary]
+            window_s = 5
+            settle_s = 1
+            min_pairs = 3
+            max_pairs = 9
+            batch_pairs = 4
+            margin = 0.1
+            batch_margin = 0.2
+            confidence = 0.9
+            [breaker]
+            window_s = 2
+            baseline_s = 1
+            windows = 5
+            others_wait_ratio = 3
+            others_wait_ms = 20
+            own_wait_ratio = 5
+            own_wait_ms = 200
             """,
         )
     )
@@ -68,6 +85,8 @@ def test_every_setting(tmp_path: Path) -> None:
     assert dataclasses.astuple(config.plan) == (4.0, 10, 2, 60.5, 0.0, 1.0, 0.25, 0.5, 7200.0)
     assert isinstance(config.plan.runnable_per_cpu, float)
     assert dataclasses.astuple(config.deploy) == (0.5, 0.0)
+    assert dataclasses.astuple(config.canary) == (5.0, 1.0, 3, 9, 4, 0.1, 0.2, 0.9)
+    assert dataclasses.astuple(config.breaker) == (2.0, 1.0, 5, 3.0, 20.0, 5.0, 200.0)
 
 
 def test_the_shipped_file_shows_the_defaults(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from schedcpd.errors import ForeignScheduler, NoSuchPolicy, TokenRefused
 from schedcpd.fields import BadField
 from schedcpd.kernel.libbpf import LibbpfError
 from schedcpd.kernel.topology import read_topology
-from schedcpd.model import ExitRecord
+from schedcpd.model import ExitRecord, KernelState
 from unit.made_objects import CARD, make_object
 
 CHILD = (sys.executable, "-m", "schedcpd.deploy.load")
@@ -60,6 +60,7 @@ def request_(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Request:
     return Request(
         policy="scx_batch",
         schedulers=tmp_path / "s",
+        enrolled=tmp_path / "e",
         tokens=tmp_path / "t",
         public_key=tmp_path / "public.key",
         parameters={"slice_ns": 5},
@@ -230,6 +231,9 @@ class SimulatedAttachment:
         self.looks = 0
         self.ends_after = ends_after
         self.held = True
+        self.suspended = False
+        self.refusal: Exception | None = None
+        self.settled_for = 0.0
 
     def exit_record(self) -> ExitRecord | None:
         self.looks += 1
@@ -239,12 +243,34 @@ class SimulatedAttachment:
         self.held = False
         return self.exit_record() or ExitRecord(64, 0, "unregistered", "")
 
+    def suspend(self) -> ExitRecord | None:
+        if self.looks >= self.ends_after:
+            return self.let_go()
+        self.suspended = True
+        return None
+
+    def resume(self, settle_s: float) -> KernelState:
+        if self.refusal is not None:
+            self.held = False
+            raise self.refusal
+        self.suspended = False
+        self.settled_for = settle_s
+        return KernelState(True, "enabled", "scx_batch", 7, 0, 0)
+
+    load_ms = attach_ms = 1.0
+
     def counters(self) -> dict[str, int]:
         return {"nr": self.looks}
 
 
+NOWHERE = Path("/none")
+REQUEST = Request(
+    *("p", NOWHERE, NOWHERE, NOWHERE, NOWHERE), {}, 0.3, check_only=False, sched_ext=NOWHERE
+)
+
+
 def serve(attachment: SimulatedAttachment, pipes: Pipes) -> None:
-    load.serve(cast(Attachment, attachment), pipes)
+    load.serve(cast(Attachment, attachment), pipes, REQUEST)
 
 
 def exit_kind(heard: dict[str, object]) -> object:
@@ -274,6 +300,65 @@ def test_serving_until_the_kernel_ejects_it(pipes: Pipes, monkeypatch: pytest.Mo
     serve(attachment, pipes)
     heard = pipes.heard()
     assert (heard["event"], exit_kind(heard)) == ("ejected", 1026)
+    assert not attachment.held
+
+
+def command(*names: str) -> bytes:
+    return b"".join(b'{"command":"%s"}\n' % name.encode() for name in names)
+
+
+def test_turns_with_the_kernel_default(pipes: Pipes, monkeypatch: pytest.MonkeyPatch) -> None:
+    attachment = SimulatedAttachment()
+    os.write(pipes.ours, command("suspend", "status", "resume", "suspend", "detach"))
+    serve(attachment, pipes)
+    heard = [json.loads(line) for line in os.read(pipes.theirs, 1 << 16).splitlines()]
+    events = [one["event"] for one in heard]
+    assert events == ["suspended", "status", "resumed", "suspended", "detached"]
+    assert (heard[2]["ops"], heard[2]["enable_seq"]) == ("scx_batch", 7)
+    assert attachment.settled_for < REQUEST.settle_s
+    assert not attachment.held
+
+
+def test_nothing_is_ejected_while_it_is_suspended(pipes: Pipes) -> None:
+    """The exit record of a pause is no ejection."""
+    attachment = SimulatedAttachment(ends_after=0)
+    attachment.suspended = True
+    os.write(pipes.ours, command("status", "detach"))
+    serve(attachment, pipes)
+    heard = [json.loads(line)["event"] for line in os.read(pipes.theirs, 1 << 16).splitlines()]
+    assert heard == ["status", "detached"]
+
+
+def test_thrown_out_at_the_moment_of_suspending(pipes: Pipes) -> None:
+    attachment = SimulatedAttachment(ends_after=1)
+    os.write(pipes.ours, command("suspend", "status"))
+    serve(attachment, pipes)
+    heard = pipes.heard()
+    assert (heard["event"], exit_kind(heard)) == ("ejected", 1026)
+
+
+@pytest.mark.parametrize(
+    ("refusal", "error"),
+    [
+        (EjectedAtOnce(ExitRecord(1024, 3, "runtime error", "words")), "Ejected"),
+        (AttachFailed("attach", "busy", errno.EBUSY), "ForeignScheduler"),
+        (AttachFailed("settle", "it did not stay"), "KernelRejected"),
+    ],
+)
+def test_what_cannot_be_resumed_ends(pipes: Pipes, refusal: Exception, error: str) -> None:
+    attachment = SimulatedAttachment()
+    attachment.refusal = refusal
+    os.write(pipes.ours, command("suspend", "resume", "status"))
+    serve(attachment, pipes)
+    suspended, failed = map(json.loads, os.read(pipes.theirs, 1 << 16).splitlines())
+    assert (suspended["event"], failed["event"], failed["error"]) == ("suspended", "failed", error)
+
+
+def test_the_daemon_leaves_while_it_is_suspended(pipes: Pipes) -> None:
+    attachment = SimulatedAttachment()
+    os.write(pipes.ours, command("suspend"))
+    os.close(pipes.ours)
+    serve(attachment, pipes)
     assert not attachment.held
 
 

@@ -27,6 +27,7 @@ from schedcpd.errors import (
 HERE = Path(__file__)
 SETTINGS = LoaderSettings(
     schedulers=Path("/s"),
+    enrolled=Path("/e"),
     tokens=Path("/t"),
     public_key=Path("/k"),
     argv=(sys.executable, "-I", str(HERE.with_name("fake_child.py"))),
@@ -68,7 +69,7 @@ async def test_attach_ask_detach() -> None:
 
 async def test_the_request_says_all_there_is_to_say() -> None:
     loader = await attach("echo")
-    assert loader.attached.ops.startswith('{"policy": "echo", "schedulers": "/s", "tokens": "/t"')
+    assert loader.attached.ops.startswith('{"policy": "echo", "schedulers": "/s", "enrolled": "/e"')
     await loader.detach()
 
 
@@ -202,6 +203,63 @@ async def test_a_child_that_closes_its_end_is_killed() -> None:
     loader = await attach("closes", replace(SETTINGS, detach_timeout_s=0.2))
     with pytest.raises(LoaderLost):
         await loader.status()
+    assert (await loader.ended()).exit is None
+
+
+async def test_suspended_and_resumed() -> None:
+    loader = await attach("good")
+    for _ in range(2):
+        assert (await loader.suspend()).exit is None
+        assert (await loader.status()).counters["nr_enqueued"] > 0
+        assert await loader.resume() == Attached("good", 4, 12.5, 30.0)
+    await loader.suspend()
+    assert (await loader.detach()).exit is not None
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected", "words"),
+    [
+        ("fails-resuming:ForeignScheduler", ForeignScheduler, "'why' was attached"),
+        ("fails-resuming:KernelRejected", KernelRejected, "at attach: why"),
+        ("resumes-badly", LoaderLost, "nonsense: enable_seq"),
+        ("dies-asked", LoaderLost, "died with status 9"),
+    ],
+)
+async def test_a_policy_that_cannot_be_resumed(
+    policy: str, expected: type[SchedcpError], words: str
+) -> None:
+    loader = await attach(policy)
+    with pytest.raises(expected, match=words):
+        await loader.resume()
+    assert (await loader.ended()).exit is None
+    with pytest.raises(SchedcpError):
+        await loader.suspend()
+
+
+async def test_a_policy_that_is_ejected_while_it_is_suspended() -> None:
+    loader = await attach("ejected-suspending")
+    with pytest.raises(Ejected, match=r"exit kind 1026\): a\[1\] failed to run"):
+        await loader.suspend()
+    assert (await loader.ended()).exit is not None
+
+
+async def test_a_switch_that_is_given_up_halfway() -> None:
+    loader = await attach("good")
+    suspending = asyncio.create_task(loader.suspend())
+    await asyncio.sleep(0)
+    suspending.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await suspending
+    # Its late answer is not taken for the answer to another question.
+    assert (await loader.status()).exit is None
+    assert (await loader.resume()).enable_seq == 4
+    await loader.detach()
+
+
+async def test_a_child_that_does_not_switch_is_killed() -> None:
+    loader = await attach("deaf", replace(SETTINGS, switch_timeout_s=0.2))
+    with pytest.raises(LoaderLost, match="stopped answering"):
+        await loader.suspend()
     assert (await loader.ended()).exit is None
 
 

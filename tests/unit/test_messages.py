@@ -14,6 +14,7 @@ from schedcpd.model import ExitRecord
 REQUEST = Request(
     policy="scx_batch",
     schedulers=Path("/s"),
+    enrolled=Path("/e"),
     tokens=Path("/t"),
     public_key=Path("/k"),
     parameters={"batch_cgid": 2**63},

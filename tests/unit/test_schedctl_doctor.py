@@ -15,14 +15,16 @@ from schedcpd.model import KernelState
 from schedctl.actions import doctor
 from schedctl.actions.doctor import CHECKS, Facts, Result
 from schedctl.context import Context
-from schedctl.objects import Machine, Policy
+from schedctl.objects import Hold, Machine, Policy
 from schedctl.report import Report
 
 MACHINE = Machine(
-    __version__, "7.3.4", "auto", "enabled", "", "kernel-default", "", 1, "/", "/", {}, 2
+    __version__, "7.3.4", "auto", "", "enabled", "", "kernel-default", "", 1, "/", "/", {}, 2, ()
 )
+HOLD = Hold(1, ":1.7", 1000, "", "a match", 0.0)
 POLICY = Policy(
-    *("scx_batch", "1", "", "", (), (), (), (), "6.16", 3000, True, "", True, "valid", (), {})
+    *("scx_batch", "1", "", "", (), (), (), (), "6.16", 3000, True, ""),
+    *(True, "valid", False, (), {}),
 )
 HEALTHY = Facts(
     kernel=KernelState(True, "disabled", "", 0, 0, 0),
@@ -54,6 +56,10 @@ def test_a_healthy_machine() -> None:
         ("PSI", "fail", {"pressure": False}),
         ("daemon", "fail", {"machine": None, "daemon_error": "it is not running"}),
         ("daemon", "warn", {"machine": replace(MACHINE, mode="paused")}),
+        ("daemon", "fail", {"machine": replace(MACHINE, mode="safe", safe="power")}),
+        ("holds", "warn", {"machine": replace(MACHINE, holds=(HOLD,))}),
+        ("holds", "warn", {"machine": None}),
+        ("verifier", "warn", {"verifier": False}),
         ("versions", "warn", {"machine": replace(MACHINE, version="9.9")}),
         ("policies", "fail", {"policies": ()}),
         ("policies", "fail", {"policies": (REFUSED,)}),
@@ -85,14 +91,18 @@ async def test_looks_at_the_machine(tmp_path: Path) -> None:
     (sys / "kernel/sched_ext/state").write_text("enabled\n")
     (sys / "kernel/sched_ext/root/ops").write_text("lavd\n")
     (proc / "pressure").mkdir(parents=True)
+    (tmp_path / "schedcp-verify.sock").touch()
     (proc / "pressure/cpu").write_text("some avg10=0.00\n")
     (proc / "cmdline").write_text("isolcpus=1\n")
     report = Report(io.StringIO(), 80, colour=False)
-    context = Context(report, report, bus_address="unix:path=/nonexistent", sys=sys, proc=proc)
+    context = Context(
+        report, report, bus_address="unix:path=/nonexistent", sys=sys, proc=proc, run=tmp_path
+    )
     facts = await doctor.gather(context)
     assert facts.kernel.policy == "lavd"
     assert facts.btf == "No such file or directory"
     assert facts.command_line == "isolcpus=1\n"
     assert facts.pressure
+    assert facts.verifier
     assert facts.tuners == ("tuned.service",)
     assert "the system bus cannot be reached" in facts.daemon_error

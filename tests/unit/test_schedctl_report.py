@@ -60,6 +60,41 @@ def test_a_table_stays_within_the_terminal(rows: list[tuple[str, str]], width: i
     assert all(columns_of(line) <= width for line in lines)
 
 
+def test_an_indented_table_stays_within_the_terminal() -> None:
+    report, out = written(30)
+    column: Column[str] = Column("NAME", str, elastic=True)
+    report.table(["x" * 300], [column], indent=4)
+    assert [len(line) for line in out.getvalue().splitlines()] == [8, 30]
+
+
+def test_what_passes_by_is_gone_with_the_next_line() -> None:
+    report, out = written(20, colour=True)
+    report.passing("compiling \x1b[2J" + "x" * 50)
+    report.passing("trying it out")
+    report.line("done")
+    report.line("more")
+    shown = out.getvalue().split("\r\x1b[K")
+    assert [columns_of(one) for one in shown[:2]] == [19, 13]
+    assert shown[2] == "done\nmore\n"
+
+
+@pytest.mark.parametrize(("width", "colour"), [(None, True), (80, False)])
+def test_nothing_passes_by_where_it_could_not_be_taken_back(
+    width: int | None, colour: bool
+) -> None:
+    report, out = written(width, colour)
+    report.passing("compiling")
+    assert out.getvalue() == ""
+
+
+def test_a_path_stays_whole() -> None:
+    report, out = written(30)
+    report.indented("  ", f"/{'long/' * 10}x.bpf.c:7: the task is lost on this path")
+    first, *others = out.getvalue().splitlines()
+    assert first == f"  /{'long/' * 10}x.bpf.c:7:"
+    assert all(len(line) <= 30 for line in others)
+
+
 def test_a_file_gets_names_in_full() -> None:
     report, out = written(width=None)
     column: Column[str] = Column("NAME", str, elastic=True)

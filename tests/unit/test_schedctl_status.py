@@ -9,7 +9,7 @@ import pytest
 
 from schedctl.actions import status
 from schedctl.actions.status import Picture
-from schedctl.objects import Deployment, Machine, Workload
+from schedctl.objects import Deployment, Hold, Machine, Workload
 
 NOW = 1000.0
 
@@ -17,6 +17,7 @@ MACHINE = Machine(
     version="0.1.0",
     kernel_release="7.3.4",
     mode="auto",
+    safe="",
     sched_ext_state="enabled",
     kernel_policy="scx_batch",
     owner="schedcp",
@@ -26,6 +27,7 @@ MACHINE = Machine(
     last_deployment="/",
     workloads={"managed": 1, "left-alone": 3},
     cpus=2,
+    holds=(),
 )
 IDLE = replace(
     MACHINE,
@@ -64,7 +66,20 @@ DEPLOYMENT = Deployment(
     exit_cause="",
     error="",
     counters={},
+    reason="",
+    object_sha256="",
+    canary={},
+    revert_ms=0.0,
 )
+CANARY = {
+    "metric": "completions",
+    "pairs": 6,
+    "effect": 0.31,
+    "low": 0.22,
+    "high": 0.4,
+    "decision": "promote",
+    "reason": "",
+}
 EJECTED = replace(
     DEPLOYMENT, state="ejected", ended_at=NOW - 3, exit_kind=1026, error="runnable task stall"
 )
@@ -89,6 +104,17 @@ AFTER_EJECTION = Picture(IDLE, (), last=EJECTED)
         (
             replace(ATTACHED, machine=IDLE, active=replace(DEPLOYMENT, state="attaching")),
             "scx_batch is being attached for batch.service",
+        ),
+        (
+            replace(ATTACHED, active=replace(DEPLOYMENT, state="canary")),
+            "scx_batch, on trial for batch.service since 12 s ago, in turns",
+        ),
+        (
+            replace(ATTACHED, active=replace(DEPLOYMENT, state="canary", canary=CANARY)),
+            (
+                "scx_batch, on trial for batch.service since 12 s ago, in turns; "
+                "so far +31% completions (+22% to +40%, 6 pairs)"
+            ),
         ),
         (QUIET, "the kernel default"),
         (AFTER_EJECTION, "the kernel default"),
@@ -136,3 +162,24 @@ def test_a_kernel_without_sched_ext_is_said_once_with_what_to_install() -> None:
 def test_how_many_workloads() -> None:
     assert status.workloads(MACHINE.workloads) == "4: 3 left-alone, 1 managed"
     assert status.workloads({}) == "none"
+
+
+def test_safe_mode_is_told_with_the_way_out() -> None:
+    safe = replace(QUIET, machine=replace(IDLE, mode="safe", safe="the power went"))
+    assert "safe mode" in status.mode(safe.machine)
+    (sentence,) = status.attention(safe, NOW)
+    assert "the power went" in sentence
+    assert "schedctl resume" in sentence
+
+
+def test_a_trip_needs_attention_and_says_who_was_worse_off() -> None:
+    tripped = replace(EJECTED, state="tripped", error="", reason="others waited 40 ms")
+    assert status.ending(tripped, NOW).endswith("tripped 3 s ago: others waited 40 ms")
+    assert status.attention(replace(QUIET, last=tripped), NOW)
+
+
+def test_holds() -> None:
+    hold = Hold(1, ":1.7", 1000, "/user.slice/game.scope", "a match", NOW - 5)
+    assert status.held(hold, NOW) == "game.scope, by user 1000 since 5 s ago: a match"
+    everything = replace(hold, workload_id="")
+    assert status.held(everything, NOW).startswith("the whole machine, by user 1000")

@@ -4,24 +4,46 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from dataclasses import replace
 
 import pytest
 
-from schedcpd.errors import NoSuchPolicy, NoSuchWorkload, TokenRefused, WorkloadGone
+from schedcpd.aftermath import MISSES_TO_LET_GO
+from schedcpd.automation import Stages
+from schedcpd.errors import (
+    LedgerDamaged,
+    NoSuchHold,
+    NoSuchPolicy,
+    NoSuchWorkload,
+    NotEnrolled,
+    Quarantined,
+    SchedcpError,
+    TokenRefused,
+    VerifierLost,
+    WorkloadGone,
+)
+from schedcpd.jobs import Jobs
 from schedcpd.kernel.sched_ext import exit_cause
 from schedcpd.model import (
     DeploymentState,
     ExitRecord,
+    JobState,
     Mode,
     Objective,
+    Origin,
     Plan,
+    Report,
+    StageOutcome,
+    StageReport,
+    VerifyStage,
     Workload,
     WorkloadProfile,
     WorkloadState,
 )
-from schedcpd.supervisor import MISSES_TO_LET_GO, Stages, Supervisor
-from unit.fakes import FakeKernel, make_policy, make_workload
+from schedcpd.reports import Progress
+from schedcpd.supervisor import Supervisor
+from unit.fakes import GOOD, HARM, FakeKernel, cancel_all, make_policy, make_workload
 
 BATCH = "/system.slice/batch.service"
 OTHER = "/system.slice/web.service"
@@ -34,6 +56,50 @@ def make_profile(processes: int = 40) -> WorkloadProfile:
     return WorkloadProfile(
         1.0, 0.3, processes, processes, float(processes), 2.0, 0.0, 0.9, 0.1, 1.0
     )
+
+
+class FakeVerifier:
+    """Passes everything, once ``gate`` is open."""
+
+    def __init__(self) -> None:
+        self.gate = asyncio.Event()
+
+    async def verify(
+        self,
+        policy: str,
+        card: str,
+        source: str,
+        enroll: bool,
+        on_progress: Callable[[Progress], None],
+    ) -> Report:
+        await self.gate.wait()
+        stages = tuple(StageReport(stage, StageOutcome.PASSED) for stage in VerifyStage)
+        return Report(policy, "0" * 64, "1" * 64, "7.3", "ab", "tcg", 1, stages)
+
+
+class FakeRegistry:
+    """Notes what is asked of it; ``meanwhile`` happens before it answers."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str]] = []
+        self.failure: SchedcpError | None = None
+        self.meanwhile: Callable[[], Awaitable[object]] | None = None
+
+    async def revoke(self, object_sha256: str) -> None:
+        await self._do("revoke", object_sha256)
+
+    async def reinstate(self, object_sha256: str) -> None:
+        await self._do("reinstate", object_sha256)
+
+    async def withdraw(self, policy: str) -> None:
+        await self._do("withdraw", policy)
+
+    async def _do(self, what: str, whom: str) -> None:
+        self.asked.append((what, whom))
+        if self.meanwhile is not None:
+            await self.meanwhile()
+        if self.failure is not None:
+            raise self.failure
 
 
 class Machine:
@@ -58,8 +124,30 @@ class Machine:
             clock=lambda: self.kernel.now,
             sleep=self.sleep,
         )
-        self.supervisor = Supervisor("1", "7.3", Mode.AUTO, stages, self.kernel.deployer(), 10.0)
-        self.supervisor.set_policies([make_policy(), make_policy("scx_fair")])
+        self.stages = stages
+        self.verifier = FakeVerifier()
+        self.registry = FakeRegistry()
+        self.supervisor = self.start()
+
+    def start(self) -> Supervisor:
+        """A daemon on this machine."""
+        jobs = Jobs(self.verifier, lambda: self.kernel.now)
+        supervisor = Supervisor(
+            *(
+                "1",
+                "7.3",
+                Mode.AUTO,
+                self.stages,
+                self.kernel.deployer(),
+                10.0,
+                jobs,
+                self.registry,
+                tuple,
+            )
+        )
+        supervisor.begin("boot")
+        supervisor.set_policies([make_policy(), make_policy("scx_fair")])
+        return supervisor
 
     def pressed(self, workloads: Iterable[Workload]) -> tuple[Workload, ...]:
         return tuple(one for one in workloads if one.id in self.busy)
@@ -72,13 +160,13 @@ class Machine:
 
     def plan(self, profile: WorkloadProfile) -> Plan:
         policy = "scx_batch" if profile.processes > 20 else None
-        return Plan(policy, Objective.NONE, f"{profile.processes} processes")
+        return Plan(policy, Objective.MAKESPAN, f"{profile.processes} processes")
 
     async def sleep(self, seconds: float) -> None:
         await self.ticks.acquire()
 
     async def settle(self) -> None:
-        for _ in range(30):
+        for _ in range(60):
             await asyncio.sleep(0)
 
     async def tick(self, times: int = 1) -> None:
@@ -93,6 +181,16 @@ class Machine:
         self.supervisor.populated(BATCH, True)
         await self.settle()
 
+    async def win_canary(self) -> None:
+        """The canary of the batch's policy ends, and it is attached for good."""
+        await self.kernel.pass_windows(4)
+        assert self.supervisor.active is not None
+        assert self.supervisor.active.state is DeploymentState.ATTACHED
+
+    def told(self, kind: str) -> list[str]:
+        """What was logged of one kind."""
+        return [one.message for one in self.supervisor.events(999) if one.kind == kind]
+
 
 @pytest.fixture
 async def machine() -> AsyncIterator[Machine]:
@@ -100,6 +198,8 @@ async def machine() -> AsyncIterator[Machine]:
     yield machine
     await machine.supervisor.stop()
     assert machine.kernel.policy == ""
+    assert machine.kernel.ledger.closed
+    await cancel_all()
 
 
 async def test_batch_gets_its_policy_and_loses_it_at_its_end(machine: Machine) -> None:
@@ -172,7 +272,7 @@ async def test_pause_reverts_and_resume_decides_again(machine: Machine) -> None:
     await machine.supervisor.resume()
     machine.supervisor.pressed()
     await machine.settle()
-    assert machine.kernel.policy == "scx_batch"
+    assert machine.supervisor.active is not None
 
 
 async def test_advise_mode_says_and_does_not(machine: Machine) -> None:
@@ -218,7 +318,7 @@ async def test_stall_quarantines_the_policy(machine: Machine) -> None:
     machine.supervisor.pressed()
     await machine.settle()
     assert machine.kernel.policy == ""
-    assert "ejected by this kernel before" in machine.supervisor.events(1)[0].message
+    assert "scx_batch is in quarantine" in machine.supervisor.events(1)[0].message
     (ended,) = machine.supervisor.deployments.values()
     assert ended.state is DeploymentState.EJECTED
 
@@ -227,7 +327,7 @@ async def test_hotplug_is_no_fault(machine: Machine) -> None:
     await machine.start_batch()
     machine.kernel.holders[0].end(HOTPLUG)
     await machine.settle()
-    assert machine.kernel.policy == "scx_batch"
+    assert machine.supervisor.active is not None
     assert len(machine.kernel.holders) == 2
 
 
@@ -271,7 +371,7 @@ async def test_refusal_is_told_once(machine: Machine) -> None:
 async def test_inadmissible_policy_is_not_tried(machine: Machine) -> None:
     machine.supervisor.set_policies([make_policy(admissible=False)])
     await machine.start_batch()
-    assert "no token" in machine.supervisor.events(1)[0].message
+    assert machine.told("refuse") == ["not attached: no token"]
     assert not machine.kernel.holders
 
 
@@ -288,3 +388,320 @@ async def test_kernel_without_sched_ext_advises(machine: Machine) -> None:
     await machine.start_batch()
     assert machine.workload_state() is WorkloadState.ADVISED
     assert machine.supervisor.unusable() == "this kernel has no sched_ext"
+
+
+async def test_automation_proves_itself_first(machine: Machine) -> None:
+    await machine.start_batch()
+    assert machine.supervisor.active is not None
+    assert machine.supervisor.active.state is DeploymentState.CANARY
+    assert "takes turns with the kernel default" in machine.told("canary")[0]
+    await machine.win_canary()
+    assert "not clearly worse" in machine.told("promote")[0]
+    assert machine.workload_state() is WorkloadState.MANAGED
+    assert len(machine.told("canary")) == 1
+
+
+async def test_lost_canary_is_not_repeated(machine: Machine) -> None:
+    machine.kernel.meter.candidate = replace(GOOD, throughput=0.1)
+    await machine.start_batch()
+    await machine.kernel.pass_windows(4)
+    assert machine.workload_state() is WorkloadState.LEFT_ALONE
+    machine.kernel.now += 1000
+    machine.supervisor.pressed()
+    await machine.settle()
+    assert machine.workload_state() is WorkloadState.ADVISED
+    assert "lost its canary" in machine.told("refuse")[0]
+    assert len(machine.kernel.holders) == 1
+    assert any("canary: it is worse" in line for line in machine.supervisor.why(BATCH))
+
+
+async def test_end_of_the_workload_in_the_middle_of_its_canary(machine: Machine) -> None:
+    await machine.start_batch()
+    await machine.kernel.pass_windows()
+    machine.supervisor.populated(BATCH, False)
+    await machine.settle()
+    assert machine.supervisor.active is None
+    assert machine.supervisor.history("", 1)[0].reason == "the workload ended"
+
+
+async def test_stop_in_the_middle_of_a_canary(machine: Machine) -> None:
+    await machine.start_batch()
+    await machine.kernel.pass_windows()
+    await machine.supervisor.stop()
+    assert machine.kernel.policy == ""
+    assert machine.kernel.ledger.clean
+    assert machine.kernel.ledger.steps[-1].after == "default"
+    assert machine.supervisor.history(BATCH, 1)[0].reason == "the daemon stops"
+
+
+async def test_hotplug_in_the_middle_of_a_canary(machine: Machine) -> None:
+    await machine.start_batch()
+    await machine.kernel.pass_windows()
+    machine.kernel.holders[0].end(HOTPLUG)
+    await machine.settle()
+    assert len(machine.kernel.holders) == 2
+    assert machine.supervisor.active is not None
+    assert machine.supervisor.active.state is DeploymentState.CANARY
+    assert not machine.supervisor.quarantines
+
+
+async def test_hotplug_keeps_a_manual_choice(machine: Machine) -> None:
+    machine.busy.clear()
+    await machine.start_batch()
+    await machine.supervisor.apply(BATCH, "scx_fair")
+    machine.kernel.holders[0].end(HOTPLUG)
+    await machine.settle()
+    active = machine.supervisor.active
+    assert active is not None
+    assert (active.policy, active.origin) == ("scx_fair", Origin.MANUAL)
+    assert "a CPU came or went" in active.reason
+
+
+async def test_trip_falls_back_to_what_did_good(machine: Machine) -> None:
+    await machine.start_batch()
+    await machine.win_canary()
+    await machine.supervisor.apply(BATCH, "scx_fair")
+    machine.kernel.meter.candidate = HARM
+    await machine.kernel.pass_windows(2)
+    machine.kernel.meter.candidate = GOOD
+    await machine.settle()
+    active = machine.supervisor.active
+    assert active is not None
+    assert (active.policy, active.state) == ("scx_batch", DeploymentState.ATTACHED)
+    assert "scx_fair did harm" in active.reason
+    assert "the kernel default was back in" in machine.told("trip")[0]
+    with pytest.raises(Quarantined, match="other workloads waited"):
+        await machine.supervisor.apply(BATCH, "scx_fair")
+
+
+async def test_trip_without_a_known_good_stays_on_the_default(machine: Machine) -> None:
+    await machine.start_batch()
+    await machine.win_canary()
+    machine.kernel.meter.candidate = HARM
+    await machine.kernel.pass_windows(2)
+    await machine.settle()
+    assert machine.supervisor.active is None
+    machine.kernel.now += 1000
+    machine.supervisor.pressed()
+    await machine.settle()
+    assert machine.supervisor.active is None
+    assert any("taken off by the circuit breaker" in one for one in machine.supervisor.why(BATCH))
+    await machine.supervisor.release("scx_batch")
+    assert not machine.supervisor.quarantines
+    machine.kernel.meter.candidate = GOOD
+    machine.supervisor.pressed()
+    await machine.settle()
+    assert machine.supervisor.active is not None
+
+
+async def test_release_of_what_is_not_in_quarantine(machine: Machine) -> None:
+    with pytest.raises(NoSuchPolicy):
+        await machine.supervisor.release("scx_batch")
+
+
+@pytest.mark.parametrize("held", ["", BATCH])
+async def test_hold_blocks_automation_and_not_people(machine: Machine, held: str) -> None:
+    if held:
+        machine.busy.clear()
+        await machine.start_batch()
+        machine.busy.add(BATCH)
+    hold = await machine.supervisor.hold(":1.7", 1000, held, "a measurement")
+    await machine.start_batch()
+    machine.supervisor.pressed()
+    await machine.settle()
+    assert machine.workload_state() is WorkloadState.ADVISED
+    assert machine.told("refuse") == ["not attached: the scheduler is held: a measurement"]
+    assert any("a measurement" in line for line in machine.supervisor.why(BATCH))
+    assert machine.supervisor.holds == (hold,)
+    await machine.supervisor.apply(BATCH, "scx_batch")
+    assert machine.kernel.policy == "scx_batch"
+    with pytest.raises(NoSuchHold):
+        await machine.supervisor.release_hold(hold.cookie, ":1.8")
+    await machine.supervisor.release_hold(hold.cookie, ":1.7")
+    assert not machine.supervisor.holds
+
+
+async def test_hold_of_another_workload_is_none_of_its_business(machine: Machine) -> None:
+    machine.supervisor.populated(OTHER, True)
+    await machine.supervisor.hold(":1.7", 1000, OTHER, "a measurement")
+    await machine.start_batch()
+    assert machine.kernel.policy == "scx_batch"
+    with pytest.raises(NoSuchWorkload):
+        await machine.supervisor.hold(":1.7", 1000, "/nowhere", "a measurement")
+
+
+async def test_hold_dies_with_its_holder(machine: Machine) -> None:
+    await machine.supervisor.hold(":1.7", 1000, "", "a measurement")
+    await machine.start_batch()
+    machine.supervisor.bus_client_gone(":1.8")
+    await machine.settle()
+    assert machine.workload_state() is WorkloadState.ADVISED
+    machine.supervisor.bus_client_gone(":1.7")
+    await machine.settle()
+    assert machine.kernel.policy == "scx_batch", "nobody has to wait for the next pressure"
+
+
+async def test_safe_mode_until_resume(machine: Machine) -> None:
+    await machine.start_batch()
+    machine.kernel.policy = ""  # killed: the loader died with the daemon
+    await cancel_all()
+    supervisor = machine.supervisor = machine.start()
+    assert supervisor.mode == "safe"
+    assert "scx_batch was" in machine.told("mode")[0]
+    await machine.start_batch()
+    supervisor.pressed()
+    await machine.settle()
+    assert machine.workload_state() is WorkloadState.ADVISED
+    assert "safe mode" in machine.told("refuse")[0]
+    assert any("'schedctl resume'" in line for line in supervisor.why(BATCH))
+    await supervisor.apply(BATCH, "scx_fair")
+    assert machine.kernel.policy == "scx_fair", "people may"
+    await supervisor.revert()
+    assert supervisor.mode == "safe"
+    await supervisor.resume()
+    assert supervisor.mode == "auto"
+    assert "safe mode ended" in machine.told("mode")[-1]
+
+
+async def test_without_a_ledger_automation_advises(machine: Machine) -> None:
+    machine.kernel.ledger.full = True
+    machine.supervisor = machine.start()
+    await machine.supervisor.resume()
+    await machine.start_batch()
+    assert machine.workload_state() is WorkloadState.ADVISED
+    assert "disk is full" in machine.told("refuse")[0]
+    assert any("nothing can be written down" in one for one in machine.told("mode"))
+    with pytest.raises(LedgerDamaged):
+        await machine.supervisor.apply(BATCH, "scx_batch")
+    assert not machine.kernel.holders
+    machine.kernel.ledger.full = False
+    machine.supervisor.pressed()
+    await machine.settle()
+    assert machine.kernel.holders, "a disk is not full for ever"
+
+
+async def test_nothing_runs_while_nothing_is_attached(machine: Machine) -> None:
+    await machine.start_batch()
+    await machine.win_canary()
+    assert asyncio.all_tasks() - {asyncio.current_task()}
+    await machine.supervisor.revert()
+    await machine.tick()
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_why_says_it_all(machine: Machine) -> None:
+    with pytest.raises(NoSuchWorkload):
+        machine.supervisor.why("/nowhere")
+    await machine.start_batch()
+    await machine.kernel.pass_windows(2)
+    lines = machine.supervisor.why(BATCH)
+    assert lines[0] == "a policy schedules for it"
+    assert "plan: 40 processes" in lines
+    assert any(line.startswith("canary: 1 pairs") for line in lines)
+    machine.supervisor.vanished(BATCH)
+    await machine.settle()
+    assert machine.supervisor.why(BATCH)[0] == "it has ended"
+
+
+async def test_steps_of_the_machine_can_be_read(machine: Machine) -> None:
+    await machine.start_batch()
+    newest = machine.supervisor.transitions(1)
+    assert [(step.deployment, step.after) for step in newest] == [(1, "canary-on")]
+
+
+async def test_jobs_pass_through(machine: Machine) -> None:
+    supervisor = machine.supervisor
+    with pytest.raises(NoSuchPolicy):
+        await supervisor.verify("scx_nothing", "", "", False)
+    job = await supervisor.verify("scx_batch", "", "", False)
+    other = await supervisor.verify("scx_mine", "card", "source", True)
+    assert supervisor.jobs[job.id].state is JobState.RUNNING
+    supervisor.cancel(other.id)
+    machine.verifier.gate.set()
+    await machine.settle()
+    assert supervisor.jobs[job.id].state is JobState.PASSED
+    assert machine.told("verify") == ["passed"]
+    assert machine.told("enroll") == ["cancelled"]
+
+
+async def test_revocation_takes_the_policy_off_first(machine: Machine) -> None:
+    await machine.start_batch()
+    digest = machine.supervisor.policies["scx_batch"].object_sha256
+    attached: list[str] = []
+
+    async def look() -> None:
+        attached.append(machine.kernel.policy)
+
+    machine.registry.meanwhile = look
+    await machine.supervisor.revoke("scx_batch")
+    assert machine.registry.asked == [("revoke", digest)]
+    assert attached == [""]
+    assert not machine.supervisor.policies["scx_batch"].admissible
+    assert machine.supervisor.deployments[1].reason == "it was revoked"
+    assert machine.told("revoke") == ["revoked by a person: its object is signed no more"]
+    machine.kernel.now += 1000
+    machine.supervisor.pressed()
+    await machine.settle()
+    assert machine.supervisor.active is None
+    assert machine.workload_state() is WorkloadState.ADVISED
+    await machine.supervisor.reinstate(digest)
+    assert machine.registry.asked[1:] == [("reinstate", digest)]
+    assert digest in machine.told("revoke")[-1]
+
+
+async def test_revocation_leaves_another_policy_alone(machine: Machine) -> None:
+    await machine.start_batch()
+    await machine.supervisor.revoke("scx_fair")
+    assert machine.kernel.policy == "scx_batch"
+
+
+async def test_what_is_attached_during_a_revocation_is_taken_off(machine: Machine) -> None:
+    machine.busy.clear()
+    await machine.start_batch()
+    machine.registry.meanwhile = lambda: machine.supervisor.apply(BATCH, "scx_fair")
+    await machine.supervisor.revoke("scx_fair")
+    assert machine.supervisor.deployments[1].policy == "scx_fair"
+    assert machine.supervisor.active is None
+    assert machine.kernel.policy == ""
+
+
+async def test_failed_revocation_is_told_and_undone(machine: Machine) -> None:
+    before = machine.supervisor.policies["scx_batch"]
+    machine.registry.failure = VerifierLost("nobody listens")
+    with pytest.raises(VerifierLost):
+        await machine.supervisor.revoke("scx_batch")
+    assert machine.supervisor.policies["scx_batch"] is before
+    assert machine.told("revoke") == []
+    checked = replace(before, token="valid until tomorrow")
+
+    async def check_again() -> None:
+        machine.supervisor.set_policies([checked])
+
+    machine.registry.meanwhile = check_again
+    with pytest.raises(VerifierLost):
+        await machine.supervisor.revoke("scx_batch")
+    assert machine.supervisor.policies["scx_batch"] is checked, "what was found since then counts"
+
+
+async def test_withdrawal(machine: Machine) -> None:
+    machine.busy.clear()
+    mine = replace(make_policy("scx_mine"), enrolled=True)
+    machine.supervisor.set_policies([make_policy(), mine])
+    await machine.start_batch()
+    await machine.supervisor.apply(BATCH, "scx_mine")
+    await machine.supervisor.withdraw("scx_mine")
+    assert machine.registry.asked == [("withdraw", "scx_mine")]
+    assert machine.kernel.policy == ""
+    assert set(machine.supervisor.policies) == {"scx_batch"}
+    assert machine.told("withdraw") == ["withdrawn by a person"]
+
+
+async def test_a_packaged_policy_cannot_be_withdrawn(machine: Machine) -> None:
+    await machine.start_batch()
+    with pytest.raises(NotEnrolled, match="came with the package and cannot be withdrawn"):
+        await machine.supervisor.withdraw("scx_batch")
+    assert machine.kernel.policy == "scx_batch", "what is refused changes nothing"
+    for verb in (machine.supervisor.revoke, machine.supervisor.withdraw):
+        with pytest.raises(NoSuchPolicy):
+            await verb("scx_nothing")
+    assert machine.registry.asked == []

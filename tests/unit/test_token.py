@@ -11,6 +11,7 @@ from schedcpd.errors import TokenRefused
 from schedcpd.kernel.topology import Topology
 from schedcpd.token import (
     LIFETIME_S,
+    PAYLOAD_FIELDS,
     SIZE_LIMIT,
     Candidate,
     Machine,
@@ -90,6 +91,25 @@ def test_a_flipped_bit_anywhere() -> None:
         data = bytearray(FILE)
         data[at] ^= 1
         assert reason(bytes(data)).startswith(("bad signature", "the token is damaged")), at
+
+
+def changed(value: object) -> object:
+    """Something else of the same type."""
+    if isinstance(value, int):
+        return value + 1
+    if isinstance(value, str):
+        return value + "0"
+    assert isinstance(value, dict)
+    return {**value, "more": [0, 1]}
+
+
+@pytest.mark.parametrize("field", sorted(PAYLOAD_FIELDS))
+def test_a_field_that_was_changed_under_the_old_signature(field: str) -> None:
+    outer = json.loads(FILE)
+    payload = json.loads(base64.b64decode(outer["payload"]))
+    for other in ({**payload, field: changed(payload[field])}, {**payload, field: None}):
+        outer["payload"] = base64.b64encode(canonical(other)).decode()
+        assert reason(canonical(outer)).startswith("bad signature")
 
 
 @pytest.mark.parametrize(

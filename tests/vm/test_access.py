@@ -18,6 +18,10 @@ READING = (
     ("policies", "scx_batch"),
     ("log",),
     ("doctor",),
+    ("why", "idle.service"),
+    ("history",),
+    ("quarantine",),
+    ("verify", "--rules"),
 )
 
 
@@ -32,7 +36,15 @@ def test_user_reads_everything(machine: Machine) -> None:
 
 def test_user_changes_nothing(machine: Machine) -> None:
     name = start_idle(machine)
-    changing = (("apply", name, "scx_fair"), ("revert",), ("pause",), ("resume",))
+    changing = (
+        ("apply", name, "scx_fair"),
+        ("revert",),
+        ("pause",),
+        ("resume",),
+        ("hold", "--reason", "mine"),
+        ("revoke", "scx_fair"),
+        ("verify", "scx_fair"),
+    )
     for words in changing:
         refused = schedctl(machine, *words, user="user", check=False)
         assert refused.exit_code == 4, words

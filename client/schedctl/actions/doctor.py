@@ -58,6 +58,7 @@ class Facts:
     machine: Machine | None  # None without the daemon
     policies: tuple[Policy, ...]
     daemon_error: str
+    verifier: bool = True  # whether its socket is there
 
 
 async def run(context: Context, _: Namespace) -> ExitCode:
@@ -99,6 +100,7 @@ async def gather(context: Context) -> Facts:
         machine=machine,
         policies=policies,
         daemon_error=error,
+        verifier=(context.run / "schedcp-verify.sock").exists(),
     )
 
 
@@ -155,6 +157,9 @@ def daemon(facts: Facts) -> Check:
         return Check("daemon", Result.FAIL, facts.daemon_error)
     if facts.machine.mode == "paused":
         return Check("daemon", Result.WARN, "paused; let it decide again with: schedctl resume")
+    if facts.machine.mode == "safe":
+        words = f"in safe mode: {facts.machine.safe}; let it decide again with: schedctl resume"
+        return Check("daemon", Result.FAIL, words)
     return Check("daemon", Result.OK, f"schedcpd answers, in mode {facts.machine.mode}")
 
 
@@ -188,6 +193,17 @@ def policies(facts: Facts) -> Check:
     return Check("policies", result, words)
 
 
+def verifier(facts: Facts) -> Check:
+    """Whether the verifier waits for work."""
+    if facts.verifier:
+        return Check("verifier", Result.OK, "it waits for work")
+    words = (
+        "its socket is missing, so nothing can be verified; start it with: "
+        "sudo systemctl start schedcp-verify.socket"
+    )
+    return Check("verifier", Result.WARN, words)
+
+
 def attaching(facts: Facts) -> Check:
     """Whether the daemon sees something that keeps it from attaching, as CPU limits."""
     if facts.machine is None:
@@ -195,6 +211,16 @@ def attaching(facts: Facts) -> Check:
     if facts.machine.unusable:
         return Check("attaching", Result.FAIL, facts.machine.unusable)
     return Check("attaching", Result.OK, "the daemon sees nothing in the way")
+
+
+def holds(facts: Facts) -> Check:
+    """Whether somebody keeps automation off."""
+    if facts.machine is None:
+        return Check("holds", Result.WARN, "only the daemon can tell")
+    if not facts.machine.holds:
+        return Check("holds", Result.OK, "nobody keeps automation off")
+    held = "; ".join(f"user {one.uid}: {one.reason}" for one in facts.machine.holds)
+    return Check("holds", Result.WARN, f"automation is kept off by {held}")
 
 
 def foreign(facts: Facts) -> Check:
@@ -223,7 +249,9 @@ CHECKS: tuple[Callable[[Facts], Check], ...] = (
     daemon,
     versions,
     policies,
+    verifier,
     attaching,
+    holds,
     foreign,
     tuners,
 )

@@ -55,6 +55,6 @@ def write(context: Context, event: Event) -> None:
         return
     subject = event.subject.rpartition("/")[2]
     about = f"{visible(subject)}: " if subject else ""
-    kind = context.report.paint("bold", visible(event.kind).ljust(8))
+    kind = context.report.paint("bold", visible(event.kind).ljust(10))
     context.report.line(f"{moment(event.at)}  {kind}  {about}{visible(event.message)}")
     context.report.flush()

@@ -51,6 +51,7 @@ def describe(report: Report, policy: Policy) -> None:
     report.labelled("Honours", listing(policy.honours))
     report.labelled("Ignores", listing(policy.ignores))
     report.labelled("For", "one workload" if policy.targeted else "the whole machine")
+    report.labelled("From", "enrolled on this machine" if policy.enrolled else "the package")
     report.labelled("Kernel", f"{policy.min_kernel} or newer")
     report.labelled("Timeout", f"the kernel ejects it after {duration(policy.timeout_ms / 1000)}")
     report.labelled("Loadable", f"{'yes' if policy.admissible else 'no'}: {policy.token}")

@@ -9,11 +9,12 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from schedctl.actions.past import trial
 from schedctl.context import Context
 from schedctl.errors import KERNELS, ClientError, ObjectGoneError
 from schedctl.exit import ExitCode
 from schedctl.names import NO_OBJECT
-from schedctl.objects import Deployment, Machine, Policy, Workload, as_json
+from schedctl.objects import Deployment, Hold, Machine, Policy, Workload, as_json
 from schedctl.report import ago, count, listing
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 Object = TypeVar("Object")
 
 RECENT_S = 3600.0  # an ejection this long ago still needs attention
-ENDED_BADLY = ("ejected", "failed")
+ENDED_BADLY = ("ejected", "failed", "tripped")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +118,10 @@ def with_daemon(context: Context, picture: Picture) -> None:
     report.labelled("Daemon", f"schedcpd {machine.version}, {mode(machine)}")
     state = _sched_ext(machine.sched_ext_state)
     report.labelled("Kernel", f"{machine.kernel_release}, {state}, {count(machine.cpus, 'CPU')}")
+    label = "Held"
+    for hold in machine.holds:
+        report.labelled(label, held(hold, now))
+        label = ""
     report.labelled("Workloads", workloads(machine.workloads))
     report.labelled("Policies", policies(picture.policies))
     if picture.last is not None:
@@ -139,6 +144,11 @@ def scheduler(picture: Picture, now: float) -> str:
     unit = picture.workload.unit if picture.workload else active.workload_id
     if active.state == "attaching":
         return f"{active.policy} is being attached for {unit}"
+    if active.state == "canary":
+        shown = trial(active.canary)
+        so_far = f"; so far {shown}" if shown else ""
+        since = ago(active.started_at, now)
+        return f"{active.policy}, on trial for {unit} since {since}, in turns{so_far}"
     whose = "a person's choice" if active.origin == "manual" else "schedcp's own choice"
     return f"{active.policy}, attached {ago(active.started_at, now)} for {unit} ({whose})"
 
@@ -155,7 +165,15 @@ def mode(machine: Machine) -> str:
             return "paused: it decides nothing until 'schedctl resume'"
         case "advise":
             return "mode advise: it attaches nothing unasked"
+        case "safe":
+            return "safe mode: it attaches nothing unasked until 'schedctl resume'"
     return f"mode {machine.mode}"
+
+
+def held(hold: Hold, now: float) -> str:
+    """What is held, by whom and why."""
+    what = hold.workload_id.rpartition("/")[2] or "the whole machine"
+    return f"{what}, by user {hold.uid} since {ago(hold.since, now)}: {hold.reason}"
 
 
 def workloads(states: Mapping[str, int]) -> str:
@@ -174,7 +192,7 @@ def policies(found: Sequence[Policy]) -> str:
 def ending(last: Deployment, now: float) -> str:
     """How the last deployment ended."""
     what = f"{last.policy} for {last.workload_id} {last.state} {ago(last.ended_at, now)}"
-    words = last.error or last.exit_message or last.exit_reason
+    words = last.error or last.reason or last.exit_message or last.exit_reason
     return f"{what}: {words}" if words and last.state in ENDED_BADLY else what
 
 
@@ -184,6 +202,8 @@ def attention(picture: Picture, now: float) -> list[str]:
     found = []
     if machine.unusable:
         found.append(f"nothing can be attached: {machine.unusable}")
+    if machine.mode == "safe":
+        found.append(f"safe mode: {machine.safe}; 'schedctl resume' ends it")
     if machine.sched_ext_state == "absent":
         found.append(f"for a kernel with sched_ext: {KERNELS}")
     if last and last.state in ENDED_BADLY and now - last.ended_at < RECENT_S:
@@ -204,7 +224,7 @@ def picture_json(picture: Picture, now: float) -> dict[str, Any]:
     """The shape that the man page documents."""
     machine, active, last = picture.machine, picture.active, picture.last
     return {
-        "daemon": {"version": machine.version, "mode": machine.mode},
+        "daemon": {"version": machine.version, "mode": machine.mode, "safe": machine.safe},
         "kernel": {
             "release": machine.kernel_release,
             "state": machine.sched_ext_state,
@@ -217,6 +237,7 @@ def picture_json(picture: Picture, now: float) -> dict[str, Any]:
         "active": as_json(active) if active else None,
         "last": as_json(last) if last else None,
         "workloads": dict(machine.workloads),
+        "holds": as_json(machine.holds),
         "policies": {one.name: one.admissible for one in picture.policies},
         "attention": attention(picture, now),
     }

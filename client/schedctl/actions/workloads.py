@@ -7,6 +7,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 
 from schedctl.actions.choose import find_workload
+from schedctl.actions.past import trial
 from schedctl.context import Context
 from schedctl.exit import ExitCode
 from schedctl.objects import Deployment, Workload, as_json
@@ -112,10 +113,11 @@ def _story(deployment: Deployment, now: float) -> str:
         else ""
     )
     counters = listing(f"{name} {number}" for name, number in deployment.counters.items())
-    words = deployment.error or deployment.exit_message
+    words = deployment.error or deployment.exit_message or deployment.reason
     parts = [
         f"{deployment.id}: {deployment.policy} {deployment.state} {since}{lasted}",
         words,
+        trial(deployment.canary),
         f"counted: {counters}" if counters else "",
     ]
     return "; ".join(part for part in parts if part)

@@ -4,11 +4,30 @@
 from __future__ import annotations
 
 import sys
-from argparse import SUPPRESS, ArgumentParser, HelpFormatter
+from argparse import SUPPRESS, ArgumentParser, HelpFormatter, Namespace
+from collections.abc import Sequence
 
 from schedcpd import __version__
 from schedctl.parser.commands import COMMANDS
 from schedctl.report import USUAL_WIDTH, width_of
+
+PROGRAM_SEPARATOR = "--"
+
+
+def parse(words: Sequence[str]) -> Namespace:
+    """The command line as parsed; leaves with a usage message when it is wrong.
+
+    What stands after ``--`` is the command line of another program where one may follow. argparse
+    would take its first word for an argument of ours that was left out.
+    """
+    ours, program = list(words), []
+    command = next((word for word in ours if not word.startswith("-")), "")
+    if PROGRAM_SEPARATOR in ours and any(one.name == command and one.program for one in COMMANDS):
+        place = ours.index(PROGRAM_SEPARATOR)
+        ours, program = ours[:place], ours[place + 1 :]
+    parsed = build().parse_args(ours)
+    parsed.program = program
+    return parsed
 
 
 def build() -> ArgumentParser:
@@ -30,6 +49,7 @@ def build() -> ArgumentParser:
             description=_sentence(command.help),
             allow_abbrev=False,
             formatter_class=_formatter,
+            epilog="A command line may follow after --." if command.program else None,
         )
         _add_json(sub)
         for argument in command.arguments:

@@ -29,6 +29,7 @@ class Command:
     help: str
     function: str
     arguments: tuple[Argument, ...] = ()
+    program: bool = False  # whether a command line of another program may follow after --
 
 
 def event_count(text: str) -> int:
@@ -38,12 +39,14 @@ def event_count(text: str) -> int:
     return int(text)
 
 
-WORKLOAD = Argument(
-    ("workload",),
-    {
-        "metavar": "WORKLOAD",
-        "help": "its id, its unit, its cgroup number, or a part of the id that only it has",
-    },
+_WORKLOAD = {
+    "metavar": "WORKLOAD",
+    "help": "its id, its unit, its cgroup number, or a part of the id that only it has",
+}
+WORKLOAD = Argument(("workload",), _WORKLOAD)
+ANY_WORKLOAD = Argument(("workload",), {**_WORKLOAD, "nargs": "?"})
+CARD = Argument(
+    ("--card",), {"metavar": "FILE", "help": "the policy's card; else the .toml beside its source"}
 )
 NAMES = Argument(
     ("--names",), {"action": "store_true", "help": "names only, one a line, for scripts"}
@@ -70,9 +73,90 @@ COMMANDS = (
         "verbs:apply",
         (WORKLOAD, Argument(("policy",), {"metavar": "POLICY", "help": "for example scx_batch"})),
     ),
+    Command("why", "why a workload is scheduled as it is", "past:why", (WORKLOAD,)),
+    Command(
+        "history",
+        "the deployments so far, also from before a restart",
+        "past:history",
+        (
+            ANY_WORKLOAD,
+            Argument(
+                ("-n", "--lines"),
+                {
+                    "metavar": "N",
+                    "type": event_count,
+                    "default": 20,
+                    "help": "the newest N deployments (20)",
+                },
+            ),
+        ),
+    ),
     Command("revert", "go back to the kernel's default scheduler", "verbs:revert"),
     Command("pause", "go back to it and decide nothing until 'resume'", "verbs:pause"),
     Command("resume", "let the daemon decide again", "verbs:resume"),
+    Command(
+        "hold",
+        "keep automation off while a command runs, or until Ctrl-C",
+        "hold:run",
+        (
+            ANY_WORKLOAD,
+            Argument(
+                ("--reason",),
+                {"metavar": "TEXT", "required": True, "help": "shown to whoever asks"},
+            ),
+        ),
+        program=True,
+    ),
+    Command(
+        "verify",
+        "check a policy for whether it may be attached, and say what is wrong",
+        "verify:verify",
+        (
+            Argument(
+                ("policy",),
+                {
+                    "metavar": "FILE|POLICY",
+                    "nargs": "?",
+                    "help": "scx_NAME.bpf.c, or the name of an installed policy",
+                },
+            ),
+            CARD,
+            Argument(("--rules",), {"action": "store_true", "help": "show what is looked for"}),
+        ),
+    ),
+    Command(
+        "enroll",
+        "verify a policy and put it in the repository",
+        "verify:enroll",
+        (Argument(("policy",), {"metavar": "FILE", "help": "scx_NAME.bpf.c"}), CARD),
+    ),
+    Command(
+        "revoke",
+        "never let a policy be attached again, and take it off",
+        "removal:revoke",
+        (
+            Argument(
+                ("policy",),
+                {"metavar": "POLICY", "help": "for example scx_batch; to undo, also a SHA-256"},
+            ),
+            Argument(("--undo",), {"action": "store_true", "help": "let it be attached again"}),
+        ),
+    ),
+    Command(
+        "withdraw",
+        "remove a policy that was enrolled",
+        "removal:withdraw",
+        (Argument(("policy",), {"metavar": "POLICY", "help": "for example scx_mine"}),),
+    ),
+    Command(
+        "quarantine", "the policies that did harm, and what they did", "quarantine:run", (NAMES,)
+    ),
+    Command(
+        "release",
+        "let a policy out of quarantine",
+        "quarantine:release",
+        (Argument(("policy",), {"metavar": "POLICY", "help": "for example scx_batch"}),),
+    ),
     Command(
         "log",
         "what the daemon did and why",

@@ -1,9 +1,10 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-or-later
-# Write the disk image /images/$1 of size $2 from the tree /base, the modules /modules and, if present, the package /tmp/deb.
+# Write the disk image /images/$1 of size $2 from the tree /base, the kernel $3 in /modules and, if present, the package
+# /tmp/deb with the verdicts on its policies.
 # Runs in the build root with a mount namespace of its own.
 set -e
-image=$1 size=$2
+image=$1 size=$2 release=$3
 mkdir /tmp/new /tmp/merged
 mount -t tmpfs -o size=3g tmpfs /tmp/new
 mkdir /tmp/new/upper /tmp/new/work
@@ -11,6 +12,7 @@ options=lowerdir=/base,upperdir=/tmp/new/upper,workdir=/tmp/new/work
 mount -t overlay -o "$options" overlay /tmp/merged 2>/dev/null ||
     mount -t overlay -o "$options,userxattr" overlay /tmp/merged
 cp -r /modules/lib/modules /tmp/merged/usr/lib/
+cp /modules/vmlinuz "/tmp/merged/boot/vmlinuz-$release"
 
 install_package() {
     chroot /tmp/merged apt-get -qy --no-install-recommends install /tmp/schedcp.deb
@@ -27,6 +29,9 @@ if [ -e /tmp/deb ]; then
         chroot /tmp/merged apt-get -q update
         install_package
     fi
+    kept=/tmp/merged/var/lib/schedcp-verify
+    cp -r /verdicts "$kept/verdicts"
+    chown -R --reference="$kept" "$kept/verdicts"
     for dir in run tmp dev proc; do umount --lazy --recursive "/tmp/merged/$dir"; done
     rm -rf /tmp/merged/etc/resolv.conf /tmp/merged/var/lib/apt/lists/* /tmp/merged/var/cache/apt/archives/*.deb
 fi

@@ -24,8 +24,12 @@ while [ "$binds" -gt 0 ]; do
     shift 2
     binds=$((binds - 1))
 done
+# A mere chroot would not do: the kernel refuses user namespaces, and so bubblewrap, to who is in one.
+pivot_root . .
+umount -l .
+cd /
 status=0
 # The inner shell expands these.
 # shellcheck disable=SC2016
-chroot --userspec="$user" "$root" /bin/sh -c 'cd "$1" && shift && exec "$@"' sh "$cwd" "$@" || status=$?
+/usr/sbin/chroot --userspec="$user" / /bin/sh -c 'cd "$1" && shift && exec "$@"' sh "$cwd" "$@" || status=$?
 exit "$status"

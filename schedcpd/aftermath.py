@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What becomes of deployments: what is logged of them, and what follows for their workloads."""
+
+from __future__ import annotations
+
+from schedcpd.automation import Automation, Stages
+from schedcpd.deploy.deployer import Deployer
+from schedcpd.errors import SchedcpError, WorkloadGone
+from schedcpd.model import (
+    CanaryDecision,
+    Deployment,
+    DeploymentState,
+    ExitCause,
+    Mode,
+    Objective,
+    Origin,
+    Plan,
+    Quarantine,
+    WorkloadState,
+)
+
+ATTEND_S = 2.0  # how often the workload of an attached policy is looked at
+MISSES_TO_LET_GO = 3  # looks in a row at which the workload no longer fits its policy
+
+
+class Aftermath(Automation):
+    """Looks after deployments while they last, and picks up the pieces when they end."""
+
+    def __init__(self, mode: Mode, stages: Stages, deployer: Deployer, dwell_s: float) -> None:
+        super().__init__(mode, stages, deployer, dwell_s)
+        self._seen: Deployment | None = None  # that ran last, as it was told last
+        deployer.deployments.changed.connect(self._deployment_changed)
+        deployer.deployments.quarantined.connect(self._quarantined)
+
+    def _deployment_changed(self, deployment: Deployment) -> None:
+        """Log a change of a deployment and draw its consequences for the workload."""
+        match deployment.state:
+            case DeploymentState.CANARY | DeploymentState.ATTACHED:
+                self._runs(deployment)
+            case DeploymentState.REVERTED:
+                self._reverted(deployment)
+            case DeploymentState.TRIPPED:
+                self._tripped(deployment)
+            case DeploymentState.EJECTED:
+                self._ejected(deployment)
+        self.state_changed.emit(None)
+
+    def _runs(self, deployment: Deployment) -> None:
+        subject, policy = deployment.workload_id, deployment.policy
+        before, self._seen = self._seen, deployment
+        canary = deployment.state is DeploymentState.CANARY
+        if before is None or before.id != deployment.id:
+            turns = "; it takes turns with the kernel default" if canary else ""
+            told = f"{policy} attached in {deployment.attach_ms:.0f} ms{turns}"
+            self.note("canary" if canary else "attach", subject, told)
+            self._start(self._attend(deployment))
+        elif (before.state, before.reason) != (deployment.state, deployment.reason):
+            kind = "canary" if canary else "promote" if deployment.canary else "attach"
+            self.note(kind, subject, f"{policy}: {deployment.reason}")
+        self._set(subject, state=WorkloadState.MANAGED)
+
+    async def _attend(self, deployment: Deployment) -> None:
+        """Look after an attached policy until its workload no longer needs it."""
+        misses = 0
+        while self.active is not None and self.active.id == deployment.id:
+            await self._stages.sleep(ATTEND_S)
+            await self._deployer.refresh()
+            record = self._workloads.get(deployment.workload_id)
+            if record is None or deployment.origin is Origin.MANUAL:
+                continue
+            try:
+                profile = await self._stages.profile(record.workload)
+            except WorkloadGone:
+                continue  # the event of its end reverts
+            misses = 0 if self._stages.still_fits(profile) else misses + 1
+            self._set(record.workload.id, profile=profile)
+            if misses >= MISSES_TO_LET_GO:
+                self._start(
+                    self._let_go(record.workload.id, f"no longer needed: {profile.sentence}")
+                )
+                return
+
+    def _reverted(self, deployment: Deployment) -> None:
+        subject, policy, canary = deployment.workload_id, deployment.policy, deployment.canary
+        told = f"{policy} detached; the kernel default schedules: {deployment.reason}"
+        self.note("revert", subject, told)
+        if canary is not None and canary.decision in (CanaryDecision.WORSE, CanaryDecision.NO_GAIN):
+            self._lost[subject, deployment.object_sha256] = canary
+        self._set(subject, state=WorkloadState.LEFT_ALONE)
+
+    def _tripped(self, deployment: Deployment) -> None:
+        took = f"the kernel default was back in {deployment.revert_ms:.0f} ms"
+        told = f"{deployment.policy} taken off: {deployment.reason}; {took}"
+        self.note("trip", deployment.workload_id, told)
+        self._set(deployment.workload_id, state=WorkloadState.LEFT_ALONE)
+        self._start(self._fall_back(deployment))
+
+    def _ejected(self, deployment: Deployment) -> None:
+        subject = deployment.workload_id
+        self.note("eject", subject, deployment.error)
+        cause = self._stages.exit_cause(deployment.exit) if deployment.exit else None
+        if cause is ExitCause.HOTPLUG:
+            self._set(subject, state=WorkloadState.NEW)
+            self._start(self._attach_again(deployment))
+            return
+        self._set(subject, state=WorkloadState.HELD)
+        if cause is ExitCause.OPERATOR:
+            self._set_mode(
+                Mode.PAUSED, "paused: the scheduler was ended by sysrq-S; 'resume' goes on"
+            )
+        elif cause is ExitCause.FAULT:
+            self._start(self._fall_back(deployment))
+
+    async def _attach_again(self, deployment: Deployment) -> None:
+        """A CPU came or went, which is no fault of the policy."""
+        record = self._workloads.get(deployment.workload_id)
+        policy = self._policies.get(deployment.policy)
+        if deployment.origin is Origin.AUTOMATIC or record is None or policy is None:
+            await self._look(deployment.workload_id)
+            return
+        await self._deployer.at_rest()
+        try:
+            reason = "attached again: a CPU came or went"
+            await self._deployer.deploy(record.workload, policy, Origin.MANUAL, reason=reason)
+        except SchedcpError as error:
+            self._set(deployment.workload_id, state=WorkloadState.HELD)
+            self._refuse(deployment.workload_id, str(error))
+
+    async def _fall_back(self, deployment: Deployment) -> None:
+        """After harm, the last policy that was known to do good, if it is another one."""
+        subject = deployment.workload_id
+        known = self._deployer.deployments.known_good(subject)
+        policy = self._policies.get(known.policy) if known else None
+        if known is None or policy is None or policy.object_sha256 != known.object_sha256:
+            return
+        await self._deployer.at_rest()
+        if subject not in self._workloads or self._obstacle(subject, known.policy):
+            return
+        reason = f"the last policy that did good here, after {deployment.policy} did harm"
+        await self._deploy(subject, policy, Plan(known.policy, Objective.NONE, reason))
+
+    def _quarantined(self, entry: Quarantine) -> None:
+        where = "for this workload" if entry.workload_id else "for every workload"
+        told = f"{entry.policy} is in quarantine {where}: {entry.reason}"
+        self.note("quarantine", entry.workload_id, told)

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""How a deployment is conducted: from the configuration, the policy and what is to be gained."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from schedcpd import config
+from schedcpd.deploy.breaker import MS, BreakerLimits, Limit, limits_for
+from schedcpd.deploy.canary import CanarySettings
+from schedcpd.deploy.conduct import Score
+from schedcpd.model import Card, Objective
+
+BATCH_METRIC = "CPU time that the workload gets"
+WAIT_METRIC = "what the workload waits for a CPU (99th percentile)"
+
+
+def make_score(settings: config.Config, card: Card, objective: Objective, canary: bool) -> Score:
+    """How to conduct a deployment of a policy, with a canary or without."""
+    return Score(
+        limits=make_limits(settings.breaker, card, objective),
+        window_s=settings.breaker.window_s,
+        settle_s=settings.canary.settle_s,
+        canary=make_canary(settings.canary, objective) if canary else None,
+        objective=objective,
+    )
+
+
+def make_limits(
+    settings: config.BreakerSettings, card: Card, objective: Objective
+) -> BreakerLimits:
+    """What the breaker watches, with the limits that are configured."""
+    # A policy for one workload orders that workload's tasks: some wait for long, and shall.
+    limits = limits_for(Objective.MAKESPAN if card.targeted else objective)
+
+    def configured(limit: Limit | None, ratio: float, wait_ms: float) -> Limit | None:
+        if limit is None:
+            return None
+        return replace(limit, ratio=ratio, floor=wait_ms * MS)
+
+    others = configured(limits.others_wait, settings.others_wait_ratio, settings.others_wait_ms)
+    own = configured(limits.own_wait, settings.own_wait_ratio, settings.own_wait_ms)
+    return replace(
+        limits,
+        others_wait=others and replace(others, windows=settings.windows),
+        own_wait=own and replace(own, windows=settings.windows),
+    )
+
+
+def make_canary(settings: config.CanarySettings, objective: Objective) -> CanarySettings:
+    """The turns that it takes to know whether the policy does good.
+
+    What a batch gains is known when it ends; until then it must only not lose.
+    """
+    batch = objective is Objective.MAKESPAN
+    return CanarySettings(
+        metric=BATCH_METRIC if batch else WAIT_METRIC,
+        window_s=settings.window_s,
+        settle_s=settings.settle_s,
+        min_pairs=settings.batch_pairs if batch else settings.min_pairs,
+        max_pairs=settings.batch_pairs if batch else settings.max_pairs,
+        margin=settings.batch_margin if batch else settings.margin,
+        confidence=settings.confidence,
+        higher_is_better=batch,
+        non_inferiority=batch,
+    )

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What windows say: the figure that a canary compares, and what the breaker compares them with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+from schedcpd.deploy.breaker import BreakerLimits, Guard, GuardSample, Limit
+from schedcpd.model import Objective
+
+
+def measured(objective: Objective, window: GuardSample) -> float | None:
+    """The figure of a window that the canary compares; None when there is none."""
+    if objective is Objective.MAKESPAN:
+        return window.throughput
+    wait_ns = window.own_wait_p99_ns
+    return None if wait_ns is None else float(wait_ns)
+
+
+def strict(limits: BreakerLimits) -> BreakerLimits:
+    """The same limits, of which one bad window is enough."""
+
+    def once(limit: Limit | None) -> Limit | None:
+        return None if limit is None else replace(limit, windows=1)
+
+    return replace(
+        limits,
+        others_wait=once(limits.others_wait),
+        others_starved=once(limits.others_starved),
+        own_wait=once(limits.own_wait),
+        pressure=once(limits.pressure),
+        throughput=once(limits.throughput),
+    )
+
+
+def blind(window: GuardSample, guard: Guard) -> bool:
+    """Whether a window says nothing of what a guard watches."""
+    figures = {
+        Guard.OTHERS_WAIT: window.others_wait_p99_ns,
+        Guard.OTHERS_STARVED: window.others_full,
+        Guard.OWN_WAIT: window.own_wait_p99_ns,
+        Guard.PRESSURE: window.pressure_some,
+        Guard.THROUGHPUT: window.throughput,
+    }
+    return figures.get(guard) is None
+
+
+def worst_of(windows: Iterable[GuardSample]) -> GuardSample:
+    """The worst that each figure was under the kernel default, which no policy has to beat.
+
+    Raises ValueError when there are no windows.
+    """
+    each = list(windows)
+    own = max(each, key=lambda one: one.own_wait_p99_ns or 0)
+    others = max(each, key=lambda one: one.others_wait_p99_ns or 0)
+    return replace(
+        max(each, key=lambda one: one.at),
+        own_wait_p99_ns=own.own_wait_p99_ns,
+        own_waits=own.own_waits,
+        others_wait_p99_ns=others.others_wait_p99_ns,
+        others_waits=others.others_waits,
+        others_full=_extreme(max, (one.others_full for one in each)),
+        pressure_some=_extreme(max, (one.pressure_some for one in each)),
+        throughput=_extreme(min, (one.throughput for one in each)),
+    )
+
+
+def _extreme(
+    choose: Callable[[list[float]], float], values: Iterable[float | None]
+) -> float | None:
+    known = [value for value in values if value is not None]
+    return choose(known) if known else None

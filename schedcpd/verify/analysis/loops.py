@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""How often the loops of a callback go round in all: across nesting, calls and all their kinds.
+
+The kernel's verifier proves that a loop ends, not that it ends this year: two nested bpf_loop()
+calls of eight million laps pass it, and hang the machine with a runqueue locked.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from schedcpd.verify.analysis.api import MAX_LOOPS, Act
+from schedcpd.verify.analysis.cycles import Cycle, cycles
+from schedcpd.verify.analysis.findings import Analysis
+from schedcpd.verify.analysis.flow import JMP, JMP32, successors
+from schedcpd.verify.analysis.outcome import CODE, Site, map_of
+from schedcpd.verify.analysis.program import CALL, JCOND, LD_IMM64, Function
+from schedcpd.verify.analysis.values import MASK32
+
+LAPS_LIMIT = 65536  # of one callback
+QUEUE_LAPS = 1024  # taken for an iterator over tasks: nobody knows how many there are
+VERIFIER_STEPS = 1_000_000  # the kernel's verifier walks a plain loop lap by lap
+ENDLESS = 1 << 60
+CALLS = 8  # how deep functions call each other, as the kernel allows
+CYCLES = 256  # loops in one function; with more of them it is not worth counting
+LOOP_HELPERS = (164, 181)  # bpf_for_each_map_elem and bpf_loop
+LOOPING = (Act.LOOP, Act.FOR_EACH)
+NUMBERS_NEW, NUMBERS_NEXT = "bpf_iter_num_new", "bpf_iter_num_next"
+
+
+class Budget:
+    """Counts laps; the numbers come from what the walk of one callback has seen."""
+
+    def __init__(self, analysis: Analysis, callback: str) -> None:
+        self._program = analysis.program
+        self._code = analysis.program.code
+        self._calls: dict[int, int] = defaultdict(int)  # place of bpf_loop() → laps
+        self._entries: dict[int, set[int]] = defaultdict(set)  # ... → what it calls
+        self._numbers: dict[int, int] = defaultdict(int)  # iterator → laps
+        self._next: dict[int, set[int]] = defaultdict(set)  # place of a next() → iterators
+        self._creates: set[int] = set()
+        self._cycles: dict[int, list[Cycle]] = {}
+        self._laps: dict[int, int] = {}
+        self._queues: dict[int, int] = {}
+        self._is_complete = analysis.outcomes[callback].complete
+        for site in analysis.outcomes[callback].sites.values():
+            self._read(site)
+
+    def _read(self, site: Site) -> None:
+        if site.act in LOOPING:
+            about = self._program.maps.get(map_of(site))
+            most = about.max_entries if about else MAX_LOOPS
+            if site.act == Act.LOOP:
+                most = min(site.bounds[0][1] & MASK32, MAX_LOOPS)
+            self._calls[site.place] = max(self._calls[site.place], most)
+            pointed = site.points_to[1]
+            if pointed.startswith(CODE):
+                self._entries[site.place].add(int(pointed.removeprefix(CODE)))
+        elif site.name == NUMBERS_NEW:
+            self._numbers[site.values[0]] = max(self._numbers[site.values[0]], _count(site))
+        elif site.name == NUMBERS_NEXT:
+            self._next[site.place].add(site.values[0])
+        elif site.act == Act.CREATE:
+            self._creates.add(site.place)
+
+    def laps(self, entry: int, depth: int = 0) -> int:
+        """How many laps a call of this function may make in all."""
+        if entry in self._laps or depth > CALLS:
+            return self._laps.get(entry, ENDLESS)
+        self._laps[entry] = ENDLESS
+        if len(self._loops(entry)) > CYCLES:
+            return ENDLESS
+        function = self._program.functions[entry]
+        total = sum(self._around(entry, next(iter(one.own))) for one in self._loops(entry)
+                    if one.own)  # fmt: skip
+        for place in range(function.entry, function.end):
+            inner = self._inner(place, self.laps, depth)
+            if self._is_unseen(place):
+                total += MAX_LOOPS
+            elif place in self._calls:
+                total += self._around(entry, place) * self._calls[place] * (1 + inner)
+            elif inner:
+                total += self._around(entry, place) * inner
+        self._laps[entry] = min(total, ENDLESS)
+        return self._laps[entry]
+
+    def queues(self, entry: int, depth: int = 0) -> int:
+        """How many queues a call of this function may create."""
+        if entry in self._queues or depth > CALLS:
+            return self._queues.get(entry, ENDLESS)
+        self._queues[entry] = ENDLESS
+        if len(self._loops(entry)) > CYCLES:
+            return ENDLESS
+        function = self._program.functions[entry]
+        total = 0
+        for place in range(function.entry, function.end):
+            inner = self._inner(place, self.queues, depth) * self._calls.get(place, 1)
+            if inner or place in self._creates:
+                total += self._around(entry, place) * (inner + (place in self._creates))
+        self._queues[entry] = min(total, ENDLESS)
+        return self._queues[entry]
+
+    def _is_unseen(self, place: int) -> bool:
+        """Whether this call loops, and the walk may have ended before it came here."""
+        insn = self._code[place]
+        is_loop = insn.op == CALL and not insn.src and insn.imm in LOOP_HELPERS
+        return is_loop and not self._is_complete and place not in self._calls
+
+    def _inner(self, place: int, count: object, depth: int) -> int:
+        insn = self._code[place]
+        entries = set(self._entries.get(place, ()))
+        if insn.op == CALL and insn.callee >= 0:
+            entries.add(insn.callee)
+        if not entries or not callable(count):
+            return 0
+        return sum(int(count(one, depth + 1)) for one in entries)
+
+    def _around(self, entry: int, place: int) -> int:
+        """How often the loops of its own function carry a place round."""
+        product = 1
+        for cycle in self._loops(entry):
+            if place in cycle.nodes:
+                product = min(product * self._of_cycle(cycle), ENDLESS)
+        return product
+
+    def _loops(self, entry: int) -> list[Cycle]:
+        if entry not in self._cycles:
+            function = self._program.functions[entry]
+            self._cycles[entry] = cycles(self._graph(function))
+        return self._cycles[entry]
+
+    def _graph(self, function: Function) -> dict[int, list[int]]:
+        graph, place = {}, function.entry
+        while place < function.end:
+            following = successors(self._code, place, function.end)
+            graph[place] = following
+            place += 2 if self._code[place].op == LD_IMM64 else 1
+        return {
+            node: [one for one in following if one in graph] for node, following in graph.items()
+        }
+
+    def _of_cycle(self, cycle: Cycle) -> int:
+        for place in cycle.own:
+            insn = self._code[place]
+            if insn.op == JCOND:
+                return MAX_LOOPS
+            if insn.op == CALL and insn.kfunc == NUMBERS_NEXT:
+                known = [self._numbers[one] for one in self._next.get(place, ())]
+                return max(known, default=1 if self._is_complete else MAX_LOOPS)
+            if insn.op == CALL and insn.kfunc.endswith("_next"):
+                return QUEUE_LAPS
+        return self._of_plain(cycle)
+
+    def _of_plain(self, cycle: Cycle) -> int:
+        """A loop without an iterator: the greatest number that a way out is tested with."""
+        tested = [0]
+        for place in cycle.own:
+            insn = self._code[place]
+            is_test = insn.op & 7 in (JMP, JMP32) and insn.jump >= 0 and not insn.op & 8
+            if is_test and not {place + 1, insn.jump} <= cycle.nodes:
+                tested.append(abs(insn.imm))
+        most = min(VERIFIER_STEPS // max(1, len(cycle.nodes)), LAPS_LIMIT)
+        return min(max(tested), most) or most
+
+
+def _count(site: Site) -> int:
+    """How often a number iterator goes round at most."""
+    low, high = site.bounds[1][0] & MASK32, site.bounds[2][1] & MASK32
+    if low > MASK32 >> 1 or high > MASK32 >> 1:
+        return MAX_LOOPS
+    return min(max(high - low, 0), MAX_LOOPS)

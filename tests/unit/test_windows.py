@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from schedcpd.deploy.breaker import BreakerLimits, Guard, GuardSample
+from schedcpd.deploy.windows import blind, measured, strict, worst_of
+from schedcpd.model import Objective
+
+WINDOW = GuardSample(
+    at=5.0,
+    window_s=1.0,
+    own_wait_p99_ns=7,
+    own_waits=70,
+    others_wait_p99_ns=9,
+    others_waits=90,
+    others_full=0.1,
+    pressure_some=0.2,
+    throughput=2.0,
+)
+
+
+def test_what_a_canary_compares() -> None:
+    assert measured(Objective.MAKESPAN, WINDOW) == 2.0
+    assert measured(Objective.NONE, WINDOW) == 7.0
+    assert measured(Objective.NONE, GuardSample(1.0, 1.0)) is None
+
+
+def test_worst_of_the_kernel_default() -> None:
+    other = replace(
+        WINDOW,
+        at=6.0,
+        own_wait_p99_ns=None,
+        own_waits=0,
+        others_wait_p99_ns=99,
+        others_waits=40,
+        pressure_some=0.1,
+        throughput=1.0,
+        others_full=None,
+    )
+    worst = worst_of([WINDOW, other])
+    assert (worst.at, worst.throughput, worst.pressure_some) == (6.0, 1.0, 0.2)
+    assert (worst.others_wait_p99_ns, worst.others_waits) == (99, 40)
+    assert (worst.own_wait_p99_ns, worst.own_waits, worst.others_full) == (7, 70, 0.1)
+    nothing = GuardSample(1.0, 1.0)
+    assert worst_of([nothing]) == nothing
+    with pytest.raises(ValueError, match="empty"):
+        worst_of([])
+
+
+def test_one_bad_window_is_enough_for_the_strict() -> None:
+    limits = strict(BreakerLimits(own_wait=None))
+    assert limits.own_wait is None
+    kept = (limits.others_wait, limits.others_starved, limits.pressure, limits.throughput)
+    assert all(limit is not None and limit.windows == 1 for limit in kept)
+
+
+@pytest.mark.parametrize("guard", [one for one in Guard if one not in (Guard.FAULT, Guard.WEDGE)])
+def test_blindness(guard: Guard) -> None:
+    assert blind(GuardSample(1.0, 1.0), guard)
+    assert not blind(WINDOW, guard)

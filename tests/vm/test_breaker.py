@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Policies that got past the verifier and do harm later: who notices, and what is left of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lab.machine import Machine
+from vm.guest import (
+    asked,
+    await_default,
+    await_policy,
+    deployments,
+    install_policy,
+    policy,
+    schedctl,
+    start_idle,
+)
+
+# Wakes up a hundred times a second: somebody whose waiting can be measured.
+SLEEPER = """python3 -c '
+import time
+while True:
+    sum(range(20000))
+    time.sleep(0.01)
+'"""
+HOGS = "for i in 1 2 3; do (while :; do :; done) & done; wait"
+
+
+def start_harm(machine: Machine, name: str) -> str:
+    """Attach a policy for the hogs of an ordinary user beside a service that wakes and sleeps."""
+    install_policy(machine, name)
+    machine.start(SLEEPER, unit="sleeper")
+    machine.start(HOGS, unit="hogs", user="user")
+    machine.wait_for(lambda: "hogs.service" in schedctl(machine, "list").stdout, 40)
+    schedctl(machine, "apply", "hogs.service", name)
+    await_policy(machine, name)
+    return "hogs.service"
+
+
+def ended(machine: Machine, workload: str) -> dict[str, Any]:
+    """The last deployment for a workload once it is over and the kernel default is back."""
+    await_default(machine, 180)
+    machine.wait_for(lambda: deployments(machine, workload)[-1]["ended_at"] > 0, 30)
+    return deployments(machine, workload)[-1]
+
+
+def assert_quarantined(machine: Machine, workload: str, name: str, said: str) -> None:
+    """The policy is not attached again, and the reason is told wherever somebody asks."""
+    assert said in schedctl(machine, "why", workload, user="user").stdout
+    assert name in schedctl(machine, "quarantine", user="user").stdout
+    refused = schedctl(machine, "apply", workload, name, check=False)
+    assert refused.exit_code != 0
+    assert "quarantine" in refused.stderr
+    assert policy(machine) == ""
+
+
+def test_policy_that_stalls_only_after_20_s(machine: Machine) -> None:
+    workload = start_harm(machine, "scx_late")
+    last = ended(machine, workload)
+    assert last["state"] == "ejected"
+    assert last["exit_kind"] == 1026
+    assert 20 <= last["ended_at"] - last["started_at"] < 35
+    assert_quarantined(machine, workload, "scx_late", "failed to run")
+
+
+def test_policy_that_helps_its_own_at_the_price_of_others(machine: Machine) -> None:
+    workload = start_harm(machine, "scx_selfish")
+    last = ended(machine, workload)
+    assert last["state"] == "tripped"
+    assert "other" in last["reason"]
+    assert last["ended_at"] - last["started_at"] < 30
+    assert_quarantined(machine, workload, "scx_selfish", "other")
+
+
+def test_policy_that_is_good_for_a_minute(machine: Machine) -> None:
+    workload = start_harm(machine, "scx_turncoat")
+    last = ended(machine, workload)
+    assert last["state"] == "tripped"
+    assert 60 <= last["ended_at"] - last["started_at"] < 100
+    assert_quarantined(machine, workload, "scx_turncoat", "wait")
+
+
+def test_quarantine_outlives_the_daemon_and_ends_by_hand(machine: Machine) -> None:
+    workload = start_idle(machine)
+    install_policy(machine, "scx_stall")
+    machine.start("while :; do :; done", unit="victim", user="user")
+    schedctl(machine, "apply", workload, "scx_stall", check=False)
+    ended(machine, workload)
+    machine.run(["systemctl", "restart", "schedcpd"])
+    machine.wait_for(lambda: schedctl(machine, "status", check=False).exit_code == 0, 40)
+    assert "scx_stall" in schedctl(machine, "quarantine").stdout
+    schedctl(machine, "release", "scx_stall")
+    assert "scx_stall" not in schedctl(machine, "quarantine").stdout
+
+
+def test_hold_keeps_automation_off_and_dies_with_its_holder(machine: Machine) -> None:
+    hold = ["schedctl", "hold", "--reason", "a measurement", "--", "sleep", "1000"]
+    machine.start(hold, unit="holder")
+    machine.wait_for(lambda: "a measurement" in schedctl(machine, "status").stdout, 40)
+    job = (
+        "xz -1 --threads=1 --stdout /usr/bin/python3.13 /usr/lib/x86_64-linux-gnu/*.so* >/dev/null"
+    )
+    machine.start(f"for i in $(seq 9); do {job} & done; wait", unit="batch", user="user")
+    machine.wait_for(lambda: asked(machine, "show", "batch.service")["state"] == "advised", 60)
+    assert policy(machine) == ""
+    assert "a measurement" in schedctl(machine, "why", "batch.service").stdout
+    machine.run(["systemctl", "kill", "--signal=KILL", "holder"])
+    await_policy(machine, "scx_batch", 60)
+
+
+def test_history_outlives_the_daemon(machine: Machine) -> None:
+    workload = start_idle(machine)
+    schedctl(machine, "apply", workload, "scx_fair")
+    schedctl(machine, "revert")
+    machine.run(["systemctl", "restart", "schedcpd"])
+    machine.wait_for(lambda: schedctl(machine, "status", check=False).exit_code == 0, 40)
+    assert "scx_fair" in schedctl(machine, "history", user="user").stdout

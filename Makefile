@@ -60,7 +60,7 @@ lint-c: root
 
 lint-files: root
 	@$(STEP) -q "licence lines" $(ON_FILES) '*.py' '*.[ch]' '*.toml' '*.sh' '*.1' '*.xml' '*.policy' '*.conf' \
-		'*.service' '*.timer' '*Makefile' debian/rules 'tests/tools/*' '.ci/*' ':!etc' -- tests/tools/spdx
+		'*.service' '*.socket' '*.timer' '*Makefile' debian/rules 'tests/tools/*' '.ci/*' ':!etc' -- tests/tools/spdx
 	@$(STEP) -q "shellcheck" $(ON_FILES) --scripts . -- $(ROOT) shellcheck
 	@$(STEP) -q "shellcheck of the completion" $(ON_FILES) 'client/completion/*' -- $(ROOT) shellcheck --shell=bash
 	@$(STEP) -q "codespell" $(ON_FILES) . ':!COPYING' -- $(ROOT) codespell
@@ -70,12 +70,14 @@ lint-files: root
 	@$(STEP) -q "man page" $(ON_FILES) 'client/man/*' -- $(ROOT) mandoc -T lint -W warning
 
 lint-units: root
-	@$(STEP) -q "systemd-analyze verify" $(ON_FILES) '*.service' '*.timer' ':!dbus-policy' -- \
+	@$(STEP) -q "systemd-analyze verify" $(ON_FILES) '*.service' '*.socket' '*.timer' ':!dbus-policy' -- \
 		$(ROOT) env SYSTEMD_UNIT_PATH=/src/systemd: systemd-analyze verify --man=no --recursive-errors=one
 	@$(STEP) -q "exposure of schedcpd" $(ROOT) \
 		systemd-analyze security --no-pager --offline=yes --threshold=20 systemd/schedcpd.service
 	@$(STEP) -q "exposure of schedcp-verify" $(ROOT) \
 		systemd-analyze security --no-pager --offline=yes --threshold=2 systemd/schedcp-verify.service
+	@$(STEP) -q "exposure of schedcp-verify@" $(ROOT) \
+		systemd-analyze security --no-pager --offline=yes --threshold=13 systemd/schedcp-verify@.service
 
 # ── tests
 

@@ -166,11 +166,11 @@ class Deployer:
             baseline = await self._measure_baseline(workload)
             known_good = self.deployments.is_known_good(policy, workload)
             canary = origin is Origin.AUTOMATIC and not known_good
+            score = self._kernel.score(policy, objective, canary)
             deployment = self.deployments.make(workload, policy, origin, reason)
             self._machine.fire(Trigger.DEPLOY, deployment.id, f"{card.name}: {reason}")
             self.deployments.add(deployment)
             holder = await self._attach(deployment, target_parameters(card, workload), canary)
-            score = self._kernel.score(policy, objective, canary)
             running = Running(deployment.id, workload, card.name, holder)
             return self._conduct(running, score, baseline)
 

@@ -35,7 +35,7 @@ from schedcpd.verify.analysis import analyse
 from schedcpd.verify.cache import Subject, Verdicts
 from schedcpd.verify.compile import Compiled, CompilerMissing, compile_policy
 from schedcpd.verify.host import Host, Places
-from schedcpd.verify.microvm import MicroVm
+from schedcpd.verify.microvm import MicroVm, accelerator
 from schedcpd.verify.trial import TrialResult, run_trial
 
 TRIAL_LIMIT = 64 << 20
@@ -282,13 +282,16 @@ def open_verifier(places: Places, host: Host, *, remember: bool = True) -> Verif
         except BtfError as exc:
             raise ValueError(f"this kernel's type information: {exc}") from exc
 
+    accelerate = functools.cache(accelerator)
+
     def try_out(data: bytes, card: Card, on_check: OnCheck) -> TrialResult:
         if host.image is None:
             release = host.machine.kernel_release
             raise Unready(f"the image of the running kernel {release} is not kept in /boot")
         if not places.qemu.exists():
             raise Unready(f"{places.qemu} is missing: install qemu-system-x86")
-        return run_trial(MicroVm(places.qemu, host.image), trial, data, card, on_check)
+        vm = MicroVm(places.qemu, host.image, accelerate(places.qemu, host.image))
+        return run_trial(vm, trial, data, card, on_check)
 
     tools = Tools(
         compile=lambda name, source: compile_policy(name, source, places.sandbox),

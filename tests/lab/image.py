@@ -52,7 +52,8 @@ def base_tree(lab: Lab) -> Path:
 def image_key(deb_digest: str, kernel_version: str) -> str:
     """The hash naming an image: base, package and the kernel whose modules it holds."""
     script = (SCRIPTS / "assemble.sh").read_text()
-    return digest(base_key(), deb_digest, kernel_version, script, str(SIZE_GIB))
+    parts = (base_key(), deb_digest, kernel_version, script, str(SIZE_GIB))
+    return digest(*parts, verdicts.sources_key())
 
 
 def build(lab: Lab, deb: Path | None = None) -> Image:

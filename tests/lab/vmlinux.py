@@ -18,6 +18,7 @@ PAYLOAD_AT = 0x248
 SIZE_BYTES = 4  # of the unpacked kernel, after the packed one
 PACKED = {b"\x28\xb5\x2f\xfd": "zstd", b"\xfd7zX": "xz", b"\x1f\x8b\x08": "gzip"}
 SECTION = struct.Struct("<IIQQQQIIQQ")
+OPS = b"\0sched_ext_ops\0"  # a type that only kernels with sched_ext have
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +67,12 @@ def sections(elf: bytes) -> dict[str, bytes]:
 
 
 def write_sys(vmlinuz: Path, folder: Path) -> Path:
-    """Fill ``folder`` with what the verifier reads of a usable machine's /sys."""
+    """Fill ``folder`` with what the verifier reads of a machine's /sys."""
     kernel = read(vmlinuz)
-    for name, contents in (
-        ("kernel/btf/vmlinux", kernel.btf),
-        ("kernel/notes", kernel.notes),
-        ("kernel/sched_ext/state", b"disabled\n"),
-    ):
+    files = {"kernel/btf/vmlinux": kernel.btf, "kernel/notes": kernel.notes}
+    if OPS in kernel.btf:
+        files["kernel/sched_ext/state"] = b"disabled\n"
+    for name, contents in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(contents)

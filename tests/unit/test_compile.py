@@ -76,10 +76,10 @@ def test_a_sandbox_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("script", "complaint"),
     [
-        ("kill -XCPU $$", "longer than 10 s"),
+        ("kill -XCPU $$", "longer than 30 s"),
         ("kill -KILL $$", "ended with status -9"),
-        ("exit 152", "longer than 10 s"),
-        ("exit 137", "longer than 10 s"),
+        ("exit 152", "longer than 30 s"),
+        ("exit 137", "longer than 30 s"),
         ("exit 153", "larger than 8 MiB"),
         ("exit 134", "crashed, or wanted more than 1024 MiB"),
         ("exit 7", "ended with status 7"),
@@ -177,8 +177,9 @@ def test_hostile_sources(source: str | bytes, complaint: str) -> None:
 
 
 @real
-def test_a_bomb_is_put_out() -> None:
+def test_a_bomb_is_put_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage, "CPU_S", 2)
     macros = "".join(f"#define A{n} {','.join([f'A{n - 1}'] * 8)}\n" for n in range(1, 14))
     found = compiled(f"#define A0 1\n{macros}int x[] = {{A13}};\n")
     assert found.data is None
-    assert found.seconds < stage.TIMEOUT_S + 5
+    assert found.seconds < stage.TIMEOUT_S

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-// expect: stage=kernel rule=attach
+// expect: stage=kernel rule=settle
 /*
  * Tracks idle CPUs itself and yet wants the kernel to track them per node. Bad: the
  * two exclude each other; the policy is attached and gone at once (kind 1024).

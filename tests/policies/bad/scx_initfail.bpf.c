@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-// expect: stage=kernel rule=attach
+// expect: stage=kernel rule=settle
 /*
  * Its init gives up with an error. Bad: attaching still returns a link; that nothing
  * runs shows in the state and in the exit record only.

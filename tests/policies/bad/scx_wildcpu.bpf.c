@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-// expect: stage=kernel rule=attach
+// expect: stage=kernel rule=settle
 /*
  * Sends tasks to the CPU whose number is in a variable. Bad: the variable holds 4096,
  * which only a run can tell; the first wake-up ends the policy (kind 1024).

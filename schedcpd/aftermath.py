@@ -53,6 +53,7 @@ class Aftermath(Automation):
             turns = "; it takes turns with the kernel default" if canary else ""
             told = f"{policy} attached in {deployment.attach_ms:.0f} ms{turns}"
             self.note("canary" if canary else "attach", subject, told)
+            self.limits_changed()  # as they did, perhaps, while it was on its way in
             self._start(self._attend(deployment))
         elif (before.state, before.reason) != (deployment.state, deployment.reason):
             kind = "canary" if canary else "promote" if deployment.canary else "attach"
@@ -63,10 +64,14 @@ class Aftermath(Automation):
         """Look after an attached policy until its workload no longer needs it."""
         misses = 0
         while self.active is not None and self.active.id == deployment.id:
+            record = self._workloads.get(deployment.workload_id)
+            if record is None or record.workload is not self._deployer.workload:
+                # When it ended the policy was on its way in, and nobody was told.
+                self._start(self._let_go(deployment.workload_id, "the workload ended"))
+                return
             await self._stages.sleep(ATTEND_S)
             await self._deployer.refresh()
-            record = self._workloads.get(deployment.workload_id)
-            if record is None or deployment.origin is Origin.MANUAL:
+            if deployment.origin is Origin.MANUAL:
                 continue
             try:
                 profile = await self._stages.profile(record.workload)
@@ -84,15 +89,16 @@ class Aftermath(Automation):
         subject, policy, canary = deployment.workload_id, deployment.policy, deployment.canary
         told = f"{policy} detached; the kernel default schedules: {deployment.reason}"
         self.note("revert", subject, told)
-        if canary is not None and canary.decision in (CanaryDecision.WORSE, CanaryDecision.NO_GAIN):
+        lost = (CanaryDecision.WORSE, CanaryDecision.NO_GAIN)
+        if subject in self._workloads and canary is not None and canary.decision in lost:
             self._lost[subject, deployment.object_sha256] = canary
-        self._set(subject, state=WorkloadState.LEFT_ALONE)
+        self._set(subject, state=left_with(deployment))
 
     def _tripped(self, deployment: Deployment) -> None:
         took = f"the kernel default was back in {deployment.revert_ms:.0f} ms"
         told = f"{deployment.policy} taken off: {deployment.reason}; {took}"
         self.note("trip", deployment.workload_id, told)
-        self._set(deployment.workload_id, state=WorkloadState.LEFT_ALONE)
+        self._set(deployment.workload_id, state=left_with(deployment))
         self._start(self._fall_back(deployment))
 
     def _ejected(self, deployment: Deployment) -> None:
@@ -113,12 +119,16 @@ class Aftermath(Automation):
 
     async def _attach_again(self, deployment: Deployment) -> None:
         """A CPU came or went, which is no fault of the policy."""
+        await self._deployer.at_rest()
         record = self._workloads.get(deployment.workload_id)
         policy = self._policies.get(deployment.policy)
         if deployment.origin is Origin.AUTOMATIC or record is None or policy is None:
             await self._look(deployment.workload_id)
             return
-        await self._deployer.at_rest()
+        # A person may have wanted the kernel default in the meantime.
+        if self._mode is Mode.PAUSED or record.state is WorkloadState.HELD:
+            self._set(deployment.workload_id, state=WorkloadState.HELD)
+            return
         try:
             reason = "attached again: a CPU came or went"
             await self._deployer.deploy(record.workload, policy, Origin.MANUAL, reason=reason)
@@ -143,3 +153,9 @@ class Aftermath(Automation):
         where = "for this workload" if entry.workload_id else "for every workload"
         told = f"{entry.policy} is in quarantine {where}: {entry.reason}"
         self.note("quarantine", entry.workload_id, told)
+
+
+def left_with(deployment: Deployment) -> WorkloadState:
+    """The state of a workload whose policy was taken off: what a person decided on stays theirs."""
+    manual = deployment.origin is Origin.MANUAL
+    return WorkloadState.HELD if manual else WorkloadState.LEFT_ALONE

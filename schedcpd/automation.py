@@ -87,6 +87,7 @@ class Automation:
         self._lost: dict[tuple[str, str], Canary] = {}  # workload id, object → its lost canary
         self._refused: dict[str, str] = {}  # workload id → why it could not get its policy
         self._looking = False
+        self._limited: set[str] = set()  # cgroups whose limits are about to be looked at
         self._looks = asyncio.Semaphore(LOOKS_AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -121,6 +122,7 @@ class Automation:
         if not has_processes:
             self.vanished(path)
             return
+        self.limits_changed(path)  # what was set on an empty cgroup counts from now on
         workload = None if path in self._workloads else self._stages.identify(path)
         if workload is None:
             return
@@ -140,12 +142,18 @@ class Automation:
             self._start(self._let_go(path, "the workload ended"))
         self.workload_removed.emit(path)
 
-    def limits_changed(self) -> None:
-        """Somebody set a CPU weight or limit; a policy that ignores it has to go."""
+    def limits_changed(self, path: str = "/") -> None:
+        """Somebody set a CPU weight or limit; a policy that ignores it has to go.
+
+        ``path`` is the cgroup, or the root when it may be any.
+        """
         active = self.active
         policy = self._policies.get(active.policy) if active else None
-        if policy is not None and policy.card.ignores:
+        if policy is None or not policy.card.ignores:
+            return
+        if not self._limited:
             self._start(self._check_limits())
+        self._limited.add(path)
 
     def pressed(self) -> None:
         """Tasks of the machine wait for CPUs: look at the workloads that wait."""
@@ -262,27 +270,31 @@ class Automation:
 
     def _rests(self, workload_id: str) -> bool:
         rested_at = self._rested_at.get(workload_id)
-        return rested_at is not None and self._stages.clock() - rested_at < self._dwell_s
+        # The clock may have been set back since.
+        return rested_at is not None and abs(self._stages.clock() - rested_at) < self._dwell_s
 
     def _refuse(self, workload_id: str, reason: str) -> None:
-        if self._refused.get(workload_id) != reason:
+        if workload_id in self._workloads and self._refused.get(workload_id) != reason:
             self._refused[workload_id] = reason
             self.note("refuse", workload_id, f"not attached: {reason}")
 
     async def _let_go(self, workload_id: str, reason: str) -> None:
-        if self.active is None or self.active.workload_id != workload_id:
+        active = self.active
+        if active is None or active.workload_id != workload_id:
             return
         self.note("plan", workload_id, f"back to the kernel default: {reason}")
-        await self._deployer.revert(reason)
+        await self._deployer.revert(reason, active.id)
         if workload_id in self._workloads:
             self._rested_at[workload_id] = self._stages.clock()
 
     async def _check_limits(self) -> None:
+        changed, self._limited = self._limited, set()
         active = self.active
         if active is None:
             return
+        paths = ("/",) if "/" in changed else sorted(changed)
         try:
-            limits = self._deployer.limits()
+            limits = tuple(one for path in paths for one in self._deployer.limits(path))
         except KernelText as error:  # a limit that cannot be understood is not no limit
             limits = (str(error),)
         if limits:

@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -116,7 +117,7 @@ class Daemon:
             attach=self._attach,
             state=self._kernel_state,
             unusable=self._unusable,
-            limits=lambda: find_limits(self._places.cgroup),
+            limits=partial(find_limits, places.cgroup),
             clock=time.time,
             release=release,
             instruments=Instruments(meter, asyncio.sleep, time.monotonic, Random()),
@@ -196,7 +197,7 @@ class Daemon:
         supervisor = self.supervisor
         self._cgroups.populated.connect(lambda told: supervisor.populated(*told))
         self._cgroups.vanished.connect(supervisor.vanished)
-        self._cgroups.limits_changed.connect(lambda _: supervisor.limits_changed())
+        self._cgroups.limits_changed.connect(supervisor.limits_changed)
         self._pressure.pressed.connect(lambda _: supervisor.pressed())
         self._uevents.sched_ext_changed.connect(lambda _: supervisor.kernel_changed())
         self._tokens.published.connect(lambda _: self._check_policies_again())
@@ -252,9 +253,9 @@ class Daemon:
         places = self._places
         return sched_ext.unusable_reason(places.sched_ext, places.sys, places.proc / "cmdline")
 
-    async def _attach(self, policy: str, parameters: Mapping[str, int]) -> Loader:
+    async def _attach(self, policy: str, sha256: str, parameters: Mapping[str, int]) -> Loader:
         settings = replace(self._places.loader, settle_s=self._config.deploy.settle_s)
-        return await Loader.attach(settings, policy, parameters)
+        return await Loader.attach(settings, policy, parameters, sha256)
 
     def _identify(self, path: str) -> Workload | None:
         cgroup_id = cgroupfs.read_id(cgroupfs.directory(self._places.cgroup, path))

@@ -19,6 +19,7 @@ from schedcpd.signals import Signal
 log = logging.getLogger(__name__)
 
 MOST_AT_ONCE = 2  # each compiles, and boots a machine
+FOR_ENROLMENT = 1  # more, so that those who may only verify cannot keep an administrator waiting
 KEPT = 50
 
 DOING = {
@@ -65,8 +66,8 @@ class Jobs:
 
     async def verify(self, policy: str, card: str, source: str, enroll: bool) -> Job:
         """Start to verify an installed policy, or the one in ``source``; raises Busy."""
-        if len(self._tasks) >= MOST_AT_ONCE:
-            raise Busy(f"{MOST_AT_ONCE} verifications are under way already")
+        if len(self._tasks) >= MOST_AT_ONCE + (FOR_ENROLMENT if enroll else 0):
+            raise Busy(f"{len(self._tasks)} verifications are under way already")
         kind = "enroll" if enroll else "verify"
         job = Job(next(self._numbers), kind, policy, JobState.RUNNING, self._clock())
         self._jobs[job.id] = job

@@ -8,7 +8,8 @@ them as they are.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 
 from schedcpd.fields import Fields
@@ -24,6 +25,9 @@ from schedcpd.model import (
 
 FINDING_LIMIT = 200  # of one stage
 CHECK_LIMIT = 64
+# Of the findings of one stage, and of its checks, as JSON: the daemon keeps the newest fifty
+# reports, and whoever asks for its objects gets them all in one message of at most 32 MiB.
+STAGE_BYTES = 32 << 10
 TEXT_LIMIT = 1000
 NAME_LIMIT = 200
 FIGURE_LIMIT = 1e15
@@ -71,6 +75,18 @@ def _encoded(values: Mapping[str, object]) -> dict[str, object]:
     }
 
 
+def _fitting(entries: Iterable[dict[str, object]]) -> list[dict[str, object]]:
+    """The first of them, as many as there is room for, and at least one."""
+    kept: list[dict[str, object]] = []
+    size = 0
+    for entry in entries:
+        size += len(json.dumps(entry))
+        if kept and size > STAGE_BYTES:
+            break
+        kept.append(entry)
+    return kept
+
+
 def encode_stage(stage: StageReport) -> dict[str, object]:
     """A stage's report as JSON has it."""
     return {
@@ -78,8 +94,8 @@ def encode_stage(stage: StageReport) -> dict[str, object]:
         "outcome": str(stage.outcome),
         "seconds": round(stage.seconds, 3),
         "reason": printable(stage.reason),
-        "findings": [encode_finding(one) for one in stage.findings[:FINDING_LIMIT]],
-        "checks": [encode_check(one) for one in stage.checks[:CHECK_LIMIT]],
+        "findings": _fitting(map(encode_finding, stage.findings[:FINDING_LIMIT])),
+        "checks": _fitting(map(encode_check, stage.checks[:CHECK_LIMIT])),
     }
 
 

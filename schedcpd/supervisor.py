@@ -216,10 +216,12 @@ class Supervisor(Aftermath):
 
     async def revert(self) -> None:
         """Go back to the kernel default; the workload concerned is held until it ends."""
-        active = self.active
-        await self._deployer.revert("a person asked for the kernel default")
-        if active is not None:
-            self._set(active.workload_id, state=WorkloadState.HELD)
+        # What is there now can end by itself before its turn, and what is on its way in be next.
+        before = self.active
+        ended = await self._deployer.revert("a person asked for the kernel default")
+        for deployment in (before, ended):
+            if deployment is not None:
+                self._set(deployment.workload_id, state=WorkloadState.HELD)
 
     async def pause(self) -> None:
         """Decide nothing until ``resume``, and go back to the kernel default."""
@@ -317,7 +319,7 @@ class Supervisor(Aftermath):
     async def _take_off(self, policy: Policy, reason: str) -> None:
         await self._deployer.at_rest()
         if self.active is not None and self.active.policy == policy.card.name:
-            await self._deployer.revert(reason)
+            await self._deployer.revert(reason, self.active.id)
 
     async def verify(self, policy: str, card: str, source: str, enroll: bool) -> Job:
         """Start to verify an installed policy, or the one in ``source``; raises Busy."""

@@ -49,6 +49,7 @@ from schedcpd.model import Event
 MOST_EVENTS = 1000
 MOST_PAST = 1000  # deployments at once
 MOST_HOLDS = 64
+MOST_HOLDS_OF_ONE = 16  # user, so that nobody can take them all
 UNTOLD = {"Workloads"}  # changes with every workload, which is told of itself
 
 
@@ -136,10 +137,11 @@ class ManagerInterface(ValuesInterface):
         """Keep automation off until ReleaseHold, or until the caller leaves the bus."""
         workload_id = "" if workload == names.NO_OBJECT else self._workload_at(workload)
         check_reason(reason)
-        if len(self._core.holds) >= MOST_HOLDS:
-            raise Busy("too many clients hold the scheduler")
         sender = current_caller().sender
         uid = await self._clients.uid(sender)
+        users = [hold.uid for hold in self._core.holds]
+        if len(users) >= MOST_HOLDS or users.count(uid) >= MOST_HOLDS_OF_ONE:
+            raise Busy("too many clients hold the scheduler")
         hold = await self._core.hold(sender, uid, workload_id, reason)
         self._clients.watch(sender)
         return hold.cookie
@@ -236,6 +238,10 @@ class ManagerInterface(ValuesInterface):
     def _check_installed(self, policy: str) -> None:
         if policy not in self._core.policies:
             raise NoSuchPolicy(policy)
+
+    def submitter(self, job: int) -> str | None:
+        """The client that waits for a job; None when nobody does, or it is over."""
+        return self._submitters.get(job)
 
     def job_over(self, job: int) -> None:
         """A job has ended: its end depends on nobody any longer."""

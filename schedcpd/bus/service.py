@@ -206,7 +206,7 @@ class BusService:
         if known is not None:
             known.changed(job)
             return
-        self._jobs[job.id] = JobInterface(self._core, self._gate, job)
+        self._jobs[job.id] = JobInterface(self._core, self._gate, job, self._manager.submitter)
         self._export(self._jobs[job.id])
 
     def _job_removed(self, job_id: int) -> None:

@@ -26,6 +26,7 @@ LEAVE_S = 2.0
 LOG_LINES = 80
 REASON_LIMIT = 500
 NOT_PERMITTED = "not permitted: the loader needs CAP_BPF and CAP_PERFMON"
+HIDDEN = "it left the kernel and does not say why"
 NOISE = ("processed ", "max_states_per_insn", "verification time", "stack depth", "mark_precise")
 
 
@@ -134,6 +135,21 @@ class Attachment:
             by = f" by {state.policy!r}" if state.policy else ""
             raise AttachFailed("settle", f"it did not stay: sched_ext is {state.state}{by}")
         raise EjectedAtOnce(record)
+
+    def ended(self) -> ExitRecord | None:
+        """Why the kernel let go of a policy that we still hold; None while it runs.
+
+        The policy writes its record itself, so the kernel is asked as well. One that leaves none,
+        or says that it was us who took it off, hides what it was thrown out for.
+        """
+        state = sched_ext.read_state(self._root)
+        record = self.exit_record()  # an honest one is there before the kernel has let go
+        gone = state.state == "disabled" or state.policy not in ("", self._card.name)
+        if record is None and not gone:
+            return None
+        if record is None or record.kind == ExitKind.UNREG:
+            return ExitRecord(ExitKind.ERROR, 0, HIDDEN, "", "")
+        return record
 
     def exit_record(self) -> ExitRecord | None:
         """Why the policy left, read from the memory shared with the kernel; None while it runs."""

@@ -9,6 +9,7 @@ machine like everything else.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from random import Random
@@ -20,7 +21,7 @@ from schedcpd.deploy.loader import Attached
 from schedcpd.deploy.messages import LoaderStatus
 from schedcpd.deploy.meter import Sample
 from schedcpd.deploy.states import MachineState, SchedulerMachine, Trigger
-from schedcpd.deploy.windows import blind, measured, strict, worst_of
+from schedcpd.deploy.windows import blind, measured, since, strict, worst_of
 from schedcpd.errors import Ejected, ForeignScheduler, LedgerDamaged, LoaderLost, SchedcpError
 from schedcpd.model import CanaryDecision, DeploymentState, ExitRecord, Objective, Workload
 
@@ -28,6 +29,8 @@ Value = TypeVar("Value")
 
 # These cannot be the doing of anybody else, so nobody has to be asked whether they are.
 CERTAIN = frozenset({Guard.FAULT, Guard.WEDGE})
+# Whoever is made to wait for long does not wait often: waits are counted over so many windows.
+WAIT_WINDOWS = 5
 
 
 class Holder(Protocol):
@@ -205,18 +208,21 @@ class Conduct:
 
     async def _watch(self) -> Ending:
         """Watch the guards until one of them trips."""
-        before = await self._sample()
+        samples = deque([await self._sample()], maxlen=WAIT_WINDOWS)
         while True:
             await self._tools.sleep(self._score.window_s)
             after = await self._sample()
-            window, before = self._tools.meter.window(before, after), after
+            longer = self._tools.meter.window(samples[0], after)
+            window = since(self._tools.meter.window(samples[-1], after), longer)
+            samples.append(after)
             trip = self._breaker.check(window)
             if trip is None:
                 continue
             ending = tripped(trip) if trip.guard in CERTAIN else await self._confirm(trip, window)
             if ending is not None:
                 return ending
-            before = await self._sample()
+            samples.clear()
+            samples.append(await self._sample())
 
     async def _confirm(self, trip: Trip, window: GuardSample) -> Ending | None:
         """Stop the harm at once, then see whether the kernel default does better just now.

@@ -67,10 +67,11 @@ Value = TypeVar("Value")
 class Kernel:
     """What the deployer asks of the machine; injected, so that it can be simulated."""
 
-    attach: Callable[[str, Mapping[str, int]], Awaitable[Holder]]
+    # A policy, the digest of its object, and its parameters.
+    attach: Callable[[str, str, Mapping[str, int]], Awaitable[Holder]]
     state: Callable[[], KernelState]
     unusable: Callable[[], str]
-    limits: Callable[[], tuple[str, ...]]
+    limits: Callable[[str], tuple[str, ...]]  # of one cgroup, or of all for "/"
     clock: Callable[[], float]  # seconds since the epoch
     release: str  # of the running kernel
     instruments: Instruments
@@ -103,13 +104,18 @@ class Deployer:
         self._machine = SchedulerMachine(record.transition, kernel.clock)
         self._lock = asyncio.Lock()
         self._running: Running | None = None
-        self._rescue: asyncio.Future[None] | None = None
+        self._rescue: asyncio.Future[Deployment | None] | None = None
         self._safe = ""
 
     @property
     def active(self) -> Deployment | None:
         """The deployment whose policy is attached or takes turns, or None."""
         return self.deployments.newest.get(self._running.id) if self._running else None
+
+    @property
+    def workload(self) -> Workload | None:
+        """What the active deployment was made for; another one may have its name by now."""
+        return self._running.workload if self._running else None
 
     @property
     def changing(self) -> bool:
@@ -174,10 +180,17 @@ class Deployer:
             running = Running(deployment.id, workload, card.name, holder)
             return self._conduct(running, score, baseline)
 
-    async def revert(self, reason: str) -> None:
-        """Go back to the kernel default; nothing to do when no policy of ours is attached."""
+    async def revert(self, reason: str, only: int = 0) -> Deployment | None:
+        """Go back to the kernel default; the deployment that this ended, if there was one.
+
+        With ``only`` that deployment is meant, and none that has taken its place by now.
+        """
         async with self._lock:
+            active = self.active
+            if only and (active is None or active.id != only):
+                return None
             await self._let_go(reason)
+            return active
 
     async def stop(self) -> None:
         """Go back to the kernel default and close the ledger; nothing can be asked afterwards."""
@@ -189,9 +202,9 @@ class Deployer:
         async with self._lock:
             return
 
-    def limits(self) -> tuple[str, ...]:
-        """The CPU weights and limits set on this machine, a sentence each."""
-        return self._kernel.limits()
+    def limits(self, path: str) -> tuple[str, ...]:
+        """The CPU weights and limits of a cgroup, or of all of them for "/", a sentence each."""
+        return self._kernel.limits(path)
 
     async def refresh(self) -> None:
         """Read the active policy's counters; a policy that has ended is noticed here too."""
@@ -217,7 +230,7 @@ class Deployer:
             raise Busy("the kernel is changing its scheduler at this moment; try again")
         if state.state == "enabled" and (running is None or state.policy != running.policy):
             raise ForeignScheduler(state.policy)
-        limits = self._kernel.limits() if card.ignores else ()
+        limits = self._kernel.limits("/") if card.ignores else ()
         if limits:
             raise LimitsSet(card.name, limits)
 
@@ -231,7 +244,8 @@ class Deployer:
         self, deployment: Deployment, parameters: Mapping[str, int], canary: bool
     ) -> Holder:
         try:
-            holder = await self._kernel.attach(deployment.policy, parameters)
+            policy, sha256 = deployment.policy, deployment.object_sha256
+            holder = await self._kernel.attach(policy, sha256, parameters)
         except BaseException as error:  # when the asker is cancelled, the loader has gone too
             self._failed(deployment, error)
             raise
@@ -290,7 +304,8 @@ class Deployer:
             return
         log.error("the conduct of %s failed", running.policy, exc_info=task.exception())
         if self._running is running:
-            self._rescue = asyncio.ensure_future(self.revert("nobody looked after it any more"))
+            reason = "nobody looked after it any more"
+            self._rescue = asyncio.ensure_future(self.revert(reason, running.id))
 
     # On the way out
 
@@ -348,13 +363,16 @@ class Deployer:
 
 
 async def finished(work: Coroutine[Any, Any, Value]) -> Value:
-    """Carry on to the end even when the asker is cancelled: what is half done is worse."""
-    task = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait((task,))
-        raise
+    """Carry on to the end however often the asker is cancelled: what is half done is worse."""
+    task, cancelled = asyncio.ensure_future(work), False
+    while not task.done():
+        try:
+            await asyncio.wait((task,))
+        except asyncio.CancelledError:
+            cancelled = True
+    if cancelled:
+        raise asyncio.CancelledError
+    return task.result()
 
 
 def is_enough(active: Deployment, workload: Workload, card: Card, origin: Origin) -> bool:

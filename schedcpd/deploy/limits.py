@@ -12,11 +12,15 @@ from schedcpd.kernel.text import printable
 _PATH_SHOWN = 120
 
 
-def find_limits(cgroup_root: Path) -> tuple[str, ...]:
+def find_limits(cgroup_root: Path, only: str = "/") -> tuple[str, ...]:
     """A sentence for each cgroup with processes that has a CPU weight or limit, in path order.
 
-    Raises KernelText when a limit cannot be understood: an unknown limit is not no limit.
+    ``only`` is the one cgroup to look at, or the root for all of them. Raises KernelText when a
+    limit cannot be understood: an unknown limit is not no limit.
     """
+    if only != "/":
+        sentence = _limit_of(cgroup_root, only)
+        return (sentence,) if sentence else ()
     found: list[tuple[str, str]] = []
     # The cpu controller is enabled from the top down: where it ends, so does the search.
     pending = [""] if cgroupfs.delegates_cpu(str(cgroup_root)) else []
@@ -24,13 +28,20 @@ def find_limits(cgroup_root: Path) -> tuple[str, ...]:
         parent = pending.pop()
         for name in cgroupfs.children(f"{cgroup_root}{parent}"):
             path = f"{parent}/{name}"
-            place = f"{cgroup_root}{path}"
-            limits = cgroupfs.read_limits(place)
-            if limits is not None and not limits.is_default and cgroupfs.read_populated(place):
-                found.append((path, f"{printable(path, _PATH_SHOWN)} has {describe(limits)}"))
-            if cgroupfs.delegates_cpu(place):
+            sentence = _limit_of(cgroup_root, path)
+            if sentence:
+                found.append((path, sentence))
+            if cgroupfs.delegates_cpu(f"{cgroup_root}{path}"):
                 pending.append(path)
     return tuple(sentence for _, sentence in sorted(found))
+
+
+def _limit_of(cgroup_root: Path, path: str) -> str:
+    place = cgroupfs.directory(cgroup_root, path)
+    limits = cgroupfs.read_limits(place)
+    if limits is None or limits.is_default or not cgroupfs.read_populated(place):
+        return ""
+    return f"{printable(path, _PATH_SHOWN)} has {describe(limits)}"
 
 
 def describe(limits: CpuLimits) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import hashlib
 import os
 import select
 import signal
@@ -33,7 +34,7 @@ from schedcpd.fields import BadField, Fields
 from schedcpd.kernel import sched_ext
 from schedcpd.kernel.libbpf import Libbpf, LibbpfError
 from schedcpd.kernel.topology import read_topology
-from schedcpd.model import Card, KernelState
+from schedcpd.model import Card, ExitRecord, KernelState
 from schedcpd.repository.files import read_bounded
 from schedcpd.repository.policies import PolicyStore
 
@@ -114,6 +115,9 @@ def admit(request: Request) -> tuple[bytes, Card, token.Token]:
     store = PolicyStore(request.schedulers, request.enrolled)
     policy = request.policy
     data, card_data = store.object_bytes(policy), store.card_bytes(policy)
+    if request.object_sha256 not in ("", hashlib.sha256(data).hexdigest()):
+        # What is known of it, good or bad, is known of another object.
+        raise TokenRefused(policy, "it was replaced a moment ago; try again")
     try:
         file = read_bounded(request.tokens / f"{policy}.token", token.SIZE_LIMIT)
         key = read_bounded(request.public_key, KEY_LIMIT)
@@ -225,17 +229,19 @@ def serve(attachment: Attachment, channel: Channel, request: Request) -> None:
         except EOFError:
             attachment.let_go()
             return
-        if not attachment.suspended and attachment.exit_record() is not None:
-            say_ended(EventName.EJECTED, attachment, channel)
+        if not attachment.suspended and (record := attachment.ended()) is not None:
+            say_ended(EventName.EJECTED, attachment, channel, record)
             return
         if line is not None and not obey(line, attachment, channel, request):
             return
 
 
-def say_ended(event: EventName, attachment: Attachment, channel: Channel) -> None:
-    """Let go, and say what the policy left behind."""
+def say_ended(
+    event: EventName, attachment: Attachment, channel: Channel, record: ExitRecord | None = None
+) -> None:
+    """Let go, and say what the policy left behind, or ``record`` where we know better."""
     left = attachment.let_go()
-    channel.say_status(event, LoaderStatus(left, attachment.counters()))
+    channel.say_status(event, LoaderStatus(record or left, attachment.counters()))
 
 
 def obey(line: bytes, attachment: Attachment, channel: Channel, request: Request) -> bool:

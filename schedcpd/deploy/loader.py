@@ -74,10 +74,17 @@ class Loader:
 
     @classmethod
     async def attach(
-        cls, settings: LoaderSettings, policy: str, parameters: Mapping[str, int]
+        cls,
+        settings: LoaderSettings,
+        policy: str,
+        parameters: Mapping[str, int],
+        object_sha256: str = "",
     ) -> Self:
-        """Attach a policy and return when it has settled; any error of the tree for it if not."""
-        process = await _start(settings, policy, parameters, check_only=False)
+        """Attach a policy and return when it has settled; any error of the tree for it if not.
+
+        With ``object_sha256`` that very object is meant, and none that was installed since.
+        """
+        process = await _start(settings, policy, parameters, object_sha256)
         try:
             fields = await _first_event(settings, policy, process)
             attached = _attached(fields, EventName.ATTACHED)
@@ -203,7 +210,12 @@ async def check(settings: LoaderSettings, policy: str) -> str:
 
 
 async def _start(
-    settings: LoaderSettings, policy: str, parameters: Mapping[str, int], *, check_only: bool
+    settings: LoaderSettings,
+    policy: str,
+    parameters: Mapping[str, int],
+    object_sha256: str = "",
+    *,
+    check_only: bool = False,
 ) -> Process:
     request = Request(
         policy=policy,
@@ -215,6 +227,7 @@ async def _start(
         settle_s=settings.settle_s,
         check_only=check_only,
         sched_ext=settings.sched_ext,
+        object_sha256=object_sha256,
     )
     try:
         process = await asyncio.create_subprocess_exec(

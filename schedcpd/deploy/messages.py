@@ -64,6 +64,7 @@ class Request:
     settle_s: float
     check_only: bool
     sched_ext: Path
+    object_sha256: str = ""  # the object that is meant; empty for the one that is there
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +140,7 @@ def decode_request(line: bytes) -> Request:
         settle_s=fields.number("settle_s", 0.0, 60.0),
         check_only=fields.truth("check_only"),
         sched_ext=Path(fields.text("sched_ext")),
+        object_sha256=fields.text("object_sha256"),
     )
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
-from schedcpd.deploy.breaker import GuardSample
+from schedcpd.deploy.breaker import GuardSample, Waited
 from schedcpd.errors import KernelText
 from schedcpd.kernel import cgroupfs, latency
 from schedcpd.kernel.latency import CgroupLatency
@@ -86,7 +86,7 @@ class Meter:
     def window(self, before: Sample, after: Sample) -> GuardSample:
         """What happened between two samples."""
         length_s = max(after.at - before.at, MIN_WINDOW_S)
-        own, others = _waits(before, after)
+        own, others, each = _waits(before, after)
         usage_us = _less(after.usage_us, before.usage_us)
         pressure_us = _less(after.pressure_us, before.pressure_us)
         sample = GuardSample(
@@ -96,6 +96,7 @@ class Meter:
             own_waits=own.waits if own else 0,
             others_wait_p99_ns=_tail(others),
             others_waits=others.waits if others else 0,
+            others={key: Waited(one.wait_ns / one.waits, one.waits) for key, one in each.items()},
             others_full=_longest(before.full_us, after.full_us, length_s),
             pressure_some=None if pressure_us is None else min(pressure_us / 1e6 / length_s, 1.0),
             throughput=None if usage_us is None else usage_us / 1e6 / length_s,
@@ -134,16 +135,18 @@ def _cgroups_of(place: str) -> frozenset[int]:
 
 def _waits(
     before: Sample, after: Sample
-) -> tuple[CgroupLatency, CgroupLatency] | tuple[None, None]:
-    """What the workload waited, and what all others did."""
+) -> tuple[CgroupLatency | None, CgroupLatency | None, Latencies]:
+    """What the workload waited, what all others did, and each of those that waited at all."""
     if before.latencies is None or after.latencies is None:
-        return None, None
+        return None, None, {}
     changes = latency.difference(after.latencies, before.latencies)
     # A cgroup of the workload that has ended in the window is still its own.
     own = before.own | after.own
+    others = {key: one for key, one in changes.items() if key not in own}
     return (
         latency.total(one for key, one in changes.items() if key in own),
-        latency.total(one for key, one in changes.items() if key not in own),
+        latency.total(others.values()),
+        {key: one for key, one in others.items() if one.waits},
     )
 
 

@@ -39,10 +39,13 @@ def make_limits(
         return replace(limit, ratio=ratio, floor=wait_ms * MS)
 
     others = configured(limits.others_wait, settings.others_wait_ratio, settings.others_wait_ms)
+    victim = limits.victim_wait
     own = configured(limits.own_wait, settings.own_wait_ratio, settings.own_wait_ms)
     return replace(
         limits,
         others_wait=others and replace(others, windows=settings.windows),
+        victim_wait=victim
+        and replace(victim, ratio=settings.others_wait_ratio, windows=settings.windows),
         own_wait=own and replace(own, windows=settings.windows),
     )
 

@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
-from schedcpd.deploy.breaker import BreakerLimits, Guard, GuardSample, Limit
+from schedcpd.deploy.breaker import BreakerLimits, Guard, GuardSample, Limit, Waited
 from schedcpd.model import Objective
 
 
@@ -27,6 +27,7 @@ def strict(limits: BreakerLimits) -> BreakerLimits:
     return replace(
         limits,
         others_wait=once(limits.others_wait),
+        victim_wait=once(limits.victim_wait),
         others_starved=once(limits.others_starved),
         own_wait=once(limits.own_wait),
         pressure=once(limits.pressure),
@@ -38,6 +39,7 @@ def blind(window: GuardSample, guard: Guard) -> bool:
     """Whether a window says nothing of what a guard watches."""
     figures = {
         Guard.OTHERS_WAIT: window.others_wait_p99_ns,
+        Guard.VICTIM_WAIT: window.others or None,
         Guard.OTHERS_STARVED: window.others_full,
         Guard.OWN_WAIT: window.own_wait_p99_ns,
         Guard.PRESSURE: window.pressure_some,
@@ -60,9 +62,32 @@ def worst_of(windows: Iterable[GuardSample]) -> GuardSample:
         own_waits=own.own_waits,
         others_wait_p99_ns=others.others_wait_p99_ns,
         others_waits=others.others_waits,
+        others=_slowest(one.others for one in each),
         others_full=_extreme(max, (one.others_full for one in each)),
         pressure_some=_extreme(max, (one.pressure_some for one in each)),
         throughput=_extreme(min, (one.throughput for one in each)),
+    )
+
+
+def _slowest(each: Iterable[Mapping[int, Waited]]) -> dict[int, Waited]:
+    """For each cgroup the window in which its tasks waited longest."""
+    slowest: dict[int, Waited] = {}
+    for others in each:
+        for cgroup, waited in others.items():
+            if cgroup not in slowest or waited.mean_ns > slowest[cgroup].mean_ns:
+                slowest[cgroup] = waited
+    return slowest
+
+
+def since(recent: GuardSample, longer: GuardSample) -> GuardSample:
+    """The window ``recent`` with the waits of a ``longer`` one, as few waits are no statistic."""
+    return replace(
+        recent,
+        own_wait_p99_ns=longer.own_wait_p99_ns,
+        own_waits=longer.own_waits,
+        others_wait_p99_ns=longer.others_wait_p99_ns,
+        others_waits=longer.others_waits,
+        others=longer.others,
     )
 
 

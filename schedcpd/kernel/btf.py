@@ -7,7 +7,7 @@ Layout: Documentation/bpf/btf.rst. No Python library for it is in Debian.
 from __future__ import annotations
 
 import struct
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -100,6 +100,7 @@ class Btf:
         self._starts = [0]  # word index of each type; type 0 is void and has no record
         self._functions: dict[int, int] = {}  # offset of the name → type id of the prototype
         self._by_name: dict[int, list[int]] = {}  # offset of the name → types, once asked for
+        self._fields: dict[int, list[Field]] = {}  # of the structures that were asked for
         self._walk()
 
     def _walk(self) -> None:
@@ -175,8 +176,13 @@ class Btf:
             found[name] += self._by_name.get(offset, ())
         return found
 
-    def fields(self, type_id: int) -> list[Field]:
+    def fields(self, type_id: int) -> Sequence[Field]:
         """The members of a structure or union, in its order."""
+        if type_id not in self._fields:
+            self._fields[type_id] = self._read_fields(type_id)
+        return self._fields[type_id]
+
+    def _read_fields(self, type_id: int) -> list[Field]:
         if self._kind(type_id) not in (Kind.STRUCT, Kind.UNION):
             return []
         at, words = self._starts[type_id], self._words

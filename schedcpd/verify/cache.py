@@ -9,7 +9,7 @@ from pathlib import Path
 
 from schedcpd import token
 from schedcpd.fields import Fields
-from schedcpd.model import Report, StageOutcome
+from schedcpd.model import Report, StageOutcome, VerifyStage
 from schedcpd.reports import decode_report, encode_report
 from schedcpd.repository.files import read_bounded
 from schedcpd.verify.keys import write_atomic
@@ -19,7 +19,10 @@ COUNT_LIMIT = 256
 # A busy machine can make a sound policy look bad; who tries often must not get lucky either.
 REFUSED_LIFETIME_S = 24 * 3600
 # What has a say in a verdict, below the package's folder.
-DECIDING = ("verify/analysis", "verify/trial.py", "verify/microvm.py", "verify/initramfs.py")
+DECIDING = (
+    *("verify/analysis", "verify/pipeline.py", "verify/trial.py"),
+    *("verify/microvm.py", "verify/initramfs.py"),
+)
 READERS = (
     *("kernel/btf.py", "kernel/btf_ext.py", "kernel/elf.py", "kernel/objects.py"),
     "repository/cards.py",
@@ -75,8 +78,14 @@ class Verdicts:
         return replace(report, cached=True) if same and fresh else None
 
     def remember(self, subject: Subject, report: Report) -> None:
-        """Keep a verdict; one that was not reached is none."""
-        if any(stage.outcome is StageOutcome.BROKEN for stage in report.stages):
+        """Keep a verdict; one that was not reached is none.
+
+        What the analysis alone refused is refused again in a second, and would only push out, as
+        fast as somebody can send sources, what took a machine to find.
+        """
+        outcomes = {stage.stage: stage.outcome for stage in report.stages}
+        tried = outcomes.get(VerifyStage.KERNEL) in (StageOutcome.PASSED, StageOutcome.FAILED)
+        if not tried or StageOutcome.BROKEN in outcomes.values():
             return
         self._folder.mkdir(mode=0o755, parents=True, exist_ok=True)
         write_atomic(self._path(subject), token.canonical(encode_report(report)))

@@ -43,7 +43,8 @@ SHELL = Path("/bin/dash")
 CAT = Path("/bin/cat")
 LIBRARY = re.compile(rb"(/\S+) \(0x")
 DIAGNOSTIC = re.compile(
-    r"(?P<file>[^:\s][^:]*):(?P<line>\d+):\d+: (?P<kind>fatal error|error|warning): (?P<text>.*)"
+    r"(?P<file>[^:\s][^:]*):(?P<line>[0-9]{1,20}):[0-9]{1,20}: "
+    r"(?P<kind>fatal error|error|warning): (?P<text>.*)"
 )
 GENERAL = re.compile(r"(?:[\w.-]+: )?(?P<kind>fatal error|error): (?P<text>.*)")
 OPTION = re.compile(r" \[-W[^\]]*\]$")
@@ -55,12 +56,13 @@ LIMITS = {
     128 + signal.SIGABRT: f"the compiler crashed, or wanted more than {MEMORY >> 20} MiB",
 }
 STARTED = "in the sandbox\n"
-# $1 is the policy's name.
+# $1 is the policy's name. Only the last word is for standard output: the assembler's ".print"
+# writes there as well, and a source could put an object of its own making before ours.
 SCRIPT = (
     f"set -e; echo {STARTED.strip()} >&2; "
     '/tools/bin/clang @include/bpf.flags -isystem system -ffile-prefix-map="$PWD"=/schedulers'
     " --no-default-config -fno-color-diagnostics -fno-caret-diagnostics -fno-crash-diagnostics"
-    ' -ferror-limit=50 -c "$1/$1.bpf.c" -o /work/full.o; '
+    ' -ferror-limit=50 -c "$1/$1.bpf.c" -o /work/full.o >&2; '
     "/tools/bin/bpftool gen object /work/policy.o /work/full.o >&2; /tools/bin/cat /work/policy.o"
 )
 

@@ -16,7 +16,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -36,9 +36,10 @@ PROBE_S = 4.0
 PROBE_WORDS = "Unable to mount root"
 CONSOLE_LIMIT = 1 << 20
 OUTPUT_LIMIT = 1 << 20
-CONSOLE_KEPT = 64 << 10
 MESSAGES_KEPT = 2000
 CHUNK = 64 << 10
+ENDED = "it ended early"
+FLOODED = "it flooded its console"
 
 
 class NoMicroVm(Exception):
@@ -50,7 +51,7 @@ class MicroRun:
     """What came out of a machine; ``lost`` says why it was not seen to its end, if it was not."""
 
     lines: tuple[str, ...]
-    console: str  # the last of it
+    console: str
     seconds: float
     lost: str = ""
 
@@ -82,7 +83,7 @@ class MicroVm:
             said = messages.read(MESSAGES_KEPT).decode("utf-8", "replace").strip()
         if not listener.console and not listener.lines:
             raise NoMicroVm(f"the virtual machine did not start: {said or lost}")
-        console = listener.console[-CONSOLE_KEPT:].decode("utf-8", "replace")
+        console = listener.console[:CONSOLE_LIMIT].decode("utf-8", "replace")
         return MicroRun(tuple(listener.lines), console, time.monotonic() - started, lost)
 
     def _start(
@@ -150,6 +151,17 @@ class _Listener:
 
     def listen(self, deadline: float) -> str:
         """Why the machine was lost, or nothing when everything was heard."""
+        lost = self._listen(deadline)
+        # The ports are read in no order: what was said before the end may still wait in the other.
+        if lost == ENDED and not all(self._take(chunk) for chunk in _waiting(self._output)):
+            lost = ""
+        for chunk in _waiting(self._console):
+            self.console += chunk
+            if len(self.console) > CONSOLE_LIMIT:
+                return lost or FLOODED
+        return lost
+
+    def _listen(self, deadline: float) -> str:
         last = time.monotonic()
         with selectors.DefaultSelector() as selector:
             selector.register(self._console, selectors.EVENT_READ)
@@ -161,7 +173,7 @@ class _Listener:
                 for key, _ in selector.select(min(deadline - now, silence_s - (now - last))):
                     chunk = _receive(key.fd)
                     if not chunk:
-                        return "it ended early"
+                        return ENDED
                     if key.fileobj is self._output:
                         last = time.monotonic()
                         if not self._take(chunk):
@@ -169,7 +181,7 @@ class _Listener:
                     else:
                         self.console += chunk
                     if len(self.console) > CONSOLE_LIMIT or self._heard > OUTPUT_LIMIT:
-                        return "it flooded its console"
+                        return FLOODED
         return "it did not come to an end in time"
 
     def _take(self, chunk: bytes) -> bool:
@@ -180,6 +192,13 @@ class _Listener:
             if not self._on_line(self.lines[-1]):
                 return False
         return True
+
+
+def _waiting(port: socket.socket) -> Iterator[bytes]:
+    """What has been said on a port and was not read yet."""
+    with contextlib.suppress(BlockingIOError, ConnectionResetError):
+        while chunk := port.recv(CHUNK, socket.MSG_DONTWAIT):
+            yield chunk
 
 
 def _receive(fd: int) -> bytes:

@@ -246,7 +246,9 @@ class Verifier:
         except Unready as exc:
             run.stop(StageReport(VerifyStage.KERNEL, StageOutcome.BROKEN, reason=str(exc)))
         kernel, dynamic = result.kernel, result.dynamic
-        if kernel.outcome is StageOutcome.PASSED and result.build_id != self._host.build_id:
+        heard = result.build_id or kernel.outcome is StageOutcome.PASSED
+        if heard and result.build_id != self._host.build_id:
+            # Whatever it did there says nothing of this kernel.
             reason = f"the micro-VM booted another kernel: {result.release} {result.build_id}"
             kernel = replace(kernel, outcome=StageOutcome.BROKEN, reason=reason)
         run.end(kernel)

@@ -128,6 +128,18 @@ async def test_holds_are_few(
     assert refusal.value.type == "org.schedcp.Daemon1.Error.Busy"
 
 
+async def test_no_user_takes_all_holds(
+    caller: Client, core: FakeCore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(manager_interface, "MOST_HOLDS_OF_ONE", 1)
+    await caller.call("Hold", "os", "/", "why")
+    with pytest.raises(DBusError, match="too many"):
+        await caller.call("Hold", "os", "/", "why")
+    mine = core.holds[0]
+    core.holds = (replace(mine, uid=mine.uid + 1),)
+    await caller.call("Hold", "os", "/", "why")
+
+
 async def test_quarantine(caller: Client, core: FakeCore) -> None:
     core.quarantines = (samples.QUARANTINE,)
     one = samples.QUARANTINE

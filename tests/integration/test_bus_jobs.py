@@ -78,6 +78,17 @@ async def test_cancel(caller: Client, core: FakeCore, polkit: MockPolkit) -> Non
     assert core.verifier.cancelled == 1
 
 
+async def test_to_cancel_the_job_of_another_takes_more(
+    caller: Client, core: FakeCore, polkit: MockPolkit, bus_address: str
+) -> None:
+    core.verifier.gate.clear()
+    await caller.call("Enroll", "sss", *MINE)
+    async with client.connected(bus_address) as other:
+        await other.call("Cancel", path=JOB, interface=names.JOB)
+    asked = [polkit.asked.get_nowait().action.rpartition(".")[2] for _ in range(3)]
+    assert asked == ["enroll", "verify", "configure"]
+
+
 async def test_a_job_ends_with_its_client(
     caller: Client, core: FakeCore, bus_address: str, service: BusService
 ) -> None:

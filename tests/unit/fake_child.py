@@ -99,7 +99,7 @@ def main() -> None:
     if request["check_only"]:
         say(event="admissible", token="valid until tomorrow")
         return
-    ops = policy if policy != "echo" else json.dumps(request)
+    ops = {"echo": json.dumps(request), "echo-digest": request["object_sha256"]}.get(policy, policy)
     say(event="attached", ops=ops[:128], enable_seq=3, load_ms=12.5, attach_ms=40)
     if policy == "ejected-soon":
         say(event="ejected", exit=EXIT, counters={"nr_enqueued": 4})

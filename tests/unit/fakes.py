@@ -170,6 +170,7 @@ class FakeHolder:
         self.attached = Attached(policy, 1, 300.0, 5.0)
         self.policy = policy
         self.parameters = dict(parameters)
+        self.object_sha256 = ""
         self.detached = False
         self.refusal: SchedcpError | None = None  # of the next suspend or resume
         self.gate = asyncio.Event()  # both wait for it
@@ -243,6 +244,7 @@ class FakeKernel:
         self.lingers = 0  # looks at which a policy that was let go is still there
         self.unusable = ""
         self.limits: tuple[str, ...] = ()
+        self.limit_looks: list[str] = []  # at which cgroups
         self.refusal: SchedcpError | None = None
         self.gate = asyncio.Event()  # attaching waits for it
         self.gate.set()
@@ -261,12 +263,17 @@ class FakeKernel:
         state = self.changing or ("enabled" if self.policy else "disabled")
         return KernelState(True, state, self.policy, len(self.holders), 0, 0)
 
-    async def attach(self, policy: str, parameters: Mapping[str, int]) -> FakeHolder:
+    def look_at_limits(self, path: str) -> tuple[str, ...]:
+        self.limit_looks.append(path)
+        return self.limits
+
+    async def attach(self, policy: str, sha256: str, parameters: Mapping[str, int]) -> FakeHolder:
         await self.gate.wait()
         if self.refusal is not None:
             raise self.refusal
         self.policy = policy
         self.holders.append(FakeHolder(self, policy, parameters))
+        self.holders[-1].object_sha256 = sha256
         return self.holders[-1]
 
     async def sleep(self, seconds: float) -> None:
@@ -293,7 +300,7 @@ class FakeKernel:
                 attach=self.attach,
                 state=self.state,
                 unusable=lambda: self.unusable,
-                limits=lambda: self.limits,
+                limits=self.look_at_limits,
                 clock=lambda: self.now,
                 release="7.3",
                 instruments=Instruments(self.meter, self.sleep, lambda: self.now, Random(7)),

@@ -157,6 +157,28 @@ def test_a_life_without_incident(kernel: Simulated) -> None:
     assert attachment.let_go() == record
 
 
+def test_the_kernel_is_asked_whether_it_still_runs(kernel: Simulated) -> None:
+    attachment = attached(kernel)
+    assert attachment.ended() is None
+    kernel.set_state("disabling", "")
+    assert attachment.ended() is None, "its record comes before the end of that"
+    kernel.end(1026, "stall")
+    assert attachment.ended() == attachment.exit_record()
+
+
+@pytest.mark.parametrize("kind", [0, 64])
+@pytest.mark.parametrize(("state", "policy"), [("disabled", ""), ("enabled", "other")])
+def test_a_policy_that_hides_why_it_was_thrown_out(
+    kernel: Simulated, kind: int, state: str, policy: str
+) -> None:
+    attachment = attached(kernel)
+    kernel.end(kind)
+    kernel.set_state(state, policy)
+    record = attachment.ended()
+    assert record is not None
+    assert (record.kind, record.reason) == (1024, "it left the kernel and does not say why")
+
+
 def test_turns_with_the_kernel_default(kernel: Simulated) -> None:
     attachment = attached(kernel)
     attachment.settle(0.3)

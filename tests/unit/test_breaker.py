@@ -19,6 +19,7 @@ from schedcpd.deploy.breaker import (
     GuardSample,
     Limit,
     Trip,
+    Waited,
     limits_for,
 )
 from schedcpd.model import Objective
@@ -55,6 +56,53 @@ def make(**limits: Limit | None) -> Breaker:
 
 def test_what_is_as_before_never_trips() -> None:
     assert feed(make(), FINE) == (100, None)
+
+
+# One workload among many others
+
+CALM = {1: Waited(5.0 * MS, 100), 2: Waited(0.5 * MS, 100)}
+
+
+def beside(others: dict[int, Waited]) -> Breaker:
+    return Breaker(BreakerLimits(), replace(BEFORE, others=others))
+
+
+def suffering(*waits: tuple[int, float, int]) -> GuardSample:
+    return replace(FINE, others={key: Waited(ms * MS, count) for key, ms, count in waits})
+
+
+def test_victim_that_is_lost_in_the_percentile_of_all() -> None:
+    taken, trip = feed(beside(CALM), suffering((1, 5, 5000), (2, 11, 10)))
+    assert trip is not None
+    assert (taken, trip.guard, trip.figure) == (3, Guard.VICTIM_WAIT, 11 * MS)
+    assert trip.reason == (
+        "another workload waited for a CPU for 11.0 ms (mean) instead of 0.5 ms (mean) in 3 windows"
+    )
+
+
+@pytest.mark.parametrize(
+    ("waits", "windows"),
+    [
+        ((1, 19, 10), 100),  # less than four times what it was
+        ((1, 21, 10), 3),
+        ((1, 210, 10), 1),  # very bad
+        ((2, 9, 10), 100),  # many times what it was, and still nothing
+        ((1, 210, 4), 100),  # too few to say anything
+        ((3, 90, 10), 100),  # it was not there before: only what is very bad counts
+        ((3, 110, 10), 3),
+        ((1, math.nan, 10), 100),
+    ],
+)
+def test_each_victim_is_measured_by_how_it_fared_before(
+    waits: tuple[int, float, int], windows: int
+) -> None:
+    assert feed(beside(CALM), suffering(waits))[0] == windows
+
+
+def test_no_victims_are_looked_for_when_the_guard_is_off() -> None:
+    limits = replace(BreakerLimits(), victim_wait=None)
+    breaker = Breaker(limits, replace(BEFORE, others=CALM))
+    assert feed(breaker, suffering((1, 1000, 10)))[1] is None
 
 
 # Each guard

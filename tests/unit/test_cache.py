@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import schedcpd
+from schedcpd.model import StageOutcome
 from schedcpd.verify import cache
 from schedcpd.verify.cache import Subject, Verdicts, method_digest
 from unit.test_reports import REPORT
@@ -74,6 +75,24 @@ def test_old_verdicts_make_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert kept == [subjects[2], SUBJECT]
 
 
+@pytest.mark.parametrize(
+    ("kernel", "kept"),
+    [
+        (StageOutcome.SKIPPED, False),
+        (StageOutcome.BROKEN, False),
+        (StageOutcome.FAILED, True),
+    ],
+)
+def test_only_what_a_machine_found_is_kept(
+    tmp_path: Path, kernel: StageOutcome, kept: bool
+) -> None:
+    stages = [replace(stage, outcome=StageOutcome.SKIPPED) for stage in REPORT.stages]
+    stages[2] = replace(stages[2], outcome=kernel)
+    verdicts = Verdicts(tmp_path)
+    verdicts.remember(SUBJECT, replace(REPORT, stages=tuple(stages)))
+    assert bool(verdicts.recall(SUBJECT, NOW)) is kept
+
+
 def test_the_method_is_all_that_judges(tmp_path: Path) -> None:
     package = Path(schedcpd.__file__).parent
     copy = tmp_path / "schedcpd"
@@ -84,7 +103,7 @@ def test_the_method_is_all_that_judges(tmp_path: Path) -> None:
     with (copy / "verify/serve.py").open("a") as file:
         file.write("#\n")
     assert method_digest(b"trial", copy) == same
-    for name in ("verify/trial.py", "kernel/objects.py"):
+    for name in ("verify/trial.py", "verify/pipeline.py", "kernel/objects.py"):
         with (copy / name).open("a") as file:
             file.write("#\n")
         before, same = same, method_digest(b"trial", copy)

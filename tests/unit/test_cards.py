@@ -80,6 +80,13 @@ def test_other_files() -> None:
         parse_card(deep.encode(), "card")
 
 
+def test_the_longest_wait_is_bounded() -> None:
+    longest = CARD.replace("timeout_ms = 5000", "timeout_ms = 30000\nmax_wait_ms = 5000")
+    assert parse_card(longest.encode(), "card").max_wait_ms == 5000
+    with pytest.raises(CardError, match="max_wait_ms is 5001, not from 1 to 5000"):
+        parse_card(longest.replace("_wait_ms = 5000", "_wait_ms = 5001").encode(), "card")
+
+
 def test_counts_are_bounded() -> None:
     head = CARD.partition("[tunables")[0]
     one = '[tunables.t{}]\ntype="u32"\nunit=""\ndefault=0\nmin=0\nmax=1\ndescription=""\n'

@@ -50,6 +50,10 @@ def test_diagnostics() -> None:
     assert {one.rule for one in found} == {"COMPILE"}
 
 
+def test_a_number_beyond_reason_is_no_line() -> None:
+    assert parse_diagnostics(f"a:{'9' * 5000}:1: error: x\n") == ()
+
+
 def test_diagnostics_of_strangers_are_bounded() -> None:
     line = f"{'a' * 5000}:99999999999:1: error: \x1b[31m{'b' * 5000}\n"
     found = parse_diagnostics(line * 1000)
@@ -144,6 +148,18 @@ def test_no_file_of_the_host(text: str) -> None:
     assert found.data is None
     assert any("ile" in one.message for one in found.findings)
     assert "root:" not in str(found.findings)
+
+
+def test_only_the_last_command_writes_the_object() -> None:
+    *before, last = stage.SCRIPT.split("; ")
+    assert last == "/tools/bin/cat /work/policy.o"
+    assert all(one == "set -e" or one.endswith(">&2") for one in before)
+
+
+@real
+def test_a_source_puts_no_bytes_before_the_object() -> None:
+    found = compiled(f'{HEAD}__asm__(".print \\"\\177ELF\\000\\377\\"");\nint x = 1;\n')
+    assert found.data == compiled(f"{HEAD}\nint x = 1;\n").data
 
 
 @real

@@ -43,6 +43,7 @@ async def test_target_tunables_come_from_the_workload() -> None:
     kernel = FakeKernel()
     await kernel.deployer().deploy(make_workload("/a.slice/b.service", 42), BATCH, Origin.MANUAL)
     assert kernel.holders[0].parameters == {"batch_cgid": 42, "batch_level": 2}
+    assert kernel.holders[0].object_sha256 == BATCH.object_sha256
 
 
 async def test_states_are_told_in_order() -> None:
@@ -290,6 +291,34 @@ async def test_cancelled_revert_goes_on_to_its_end() -> None:
         await reverting
     assert kernel.holders[0].detached
     assert (deployer.active, deployer.state) == (None, MachineState.DEFAULT)
+
+
+async def test_revert_that_is_cancelled_twice_goes_on_to_its_end() -> None:
+    kernel = FakeKernel()
+    deployer = kernel.deployer()
+    await deployer.deploy(make_workload(), BATCH, Origin.MANUAL)
+    kernel.lingers = 1
+    reverting = asyncio.create_task(deployer.revert("a person said so"))
+    await settle()
+    for _ in range(2):
+        reverting.cancel()
+        await settle()
+    assert deployer.changing, "nobody else may begin yet"
+    await kernel.pass_windows()
+    with pytest.raises(asyncio.CancelledError):
+        await reverting
+    assert (deployer.active, deployer.state) == (None, MachineState.DEFAULT)
+
+
+async def test_what_took_the_place_of_a_deployment_is_not_reverted_with_it() -> None:
+    kernel = FakeKernel()
+    deployer = kernel.deployer()
+    first = await deployer.deploy(make_workload(), BATCH, Origin.MANUAL)
+    second = await deployer.deploy(make_workload(), FAIR, Origin.MANUAL)
+    assert await deployer.revert("it is not needed", first.id) is None
+    assert deployer.active == second
+    assert await deployer.revert("it is not needed", second.id) == second
+    assert await deployer.revert("it is not needed") is None
 
 
 @pytest.mark.parametrize(("workload", "elsewhere"), [("", True), (make_workload().id, False)])

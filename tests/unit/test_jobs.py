@@ -161,6 +161,15 @@ async def test_few_at_once(watched: Watched) -> None:
     await watched.jobs.verify("scx_y", "", "", False)
 
 
+async def test_who_may_enroll_need_not_wait_for_those_who_only_verify(watched: Watched) -> None:
+    for _ in range(jobs.MOST_AT_ONCE):
+        await watched.jobs.verify("scx_x", "", "", False)
+    await watched.jobs.verify("scx_y", "card", "source", True)
+    for enroll in (False, True):
+        with pytest.raises(Busy):
+            await watched.jobs.verify("scx_z", "card", "source", enroll)
+
+
 async def test_the_oldest_that_are_over_are_forgotten(watched: Watched) -> None:
     lasting = await watched.jobs.verify("scx_long", "", "", False)
     await watched.after(Progress(VerifyStage.COMPILE))

@@ -86,3 +86,14 @@ def test_names_are_made_printable(root: Path) -> None:
     [sentence] = find_limits(root)
     assert sentence.isprintable()
     assert len(sentence) < 200
+
+
+def test_one_cgroup(root: Path) -> None:
+    make(root, "system.slice/a.service", cpu_max="20000 100000")
+    make(root, "system.slice/b.service", cpu_weight="50")
+    make(root, "system.slice/empty.service", populated=False, cpu_weight="50")
+    [sentence] = find_limits(root, "/system.slice/b.service")
+    assert sentence.startswith("/system.slice/b.service has cpu.weight 50")
+    assert not find_limits(root, "/system.slice")
+    assert not find_limits(root, "/system.slice/empty.service")
+    assert not find_limits(root, "/system.slice/gone.service")

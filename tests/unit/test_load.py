@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import select
@@ -107,6 +108,13 @@ def test_exactly_the_checked_bytes_are_handed_on(request_: Request) -> None:
     data, card, signed = load.admit(request_)
     assert data == make_object()
     assert (card.name, signed.policy) == ("scx_batch", "scx_batch")
+
+
+def test_object_that_was_replaced(request_: Request) -> None:
+    known = hashlib.sha256(make_object()).hexdigest()
+    load.admit(replace(request_, object_sha256=known))
+    with pytest.raises(TokenRefused, match="it was replaced"):
+        load.admit(replace(request_, object_sha256="0" * 64))
 
 
 @pytest.mark.parametrize("file", ["s/scx_batch/scx_batch.bpf.o", "s/scx_batch/scx_batch.toml"])
@@ -235,13 +243,13 @@ class SimulatedAttachment:
         self.refusal: Exception | None = None
         self.settled_for = 0.0
 
-    def exit_record(self) -> ExitRecord | None:
+    def ended(self) -> ExitRecord | None:
         self.looks += 1
         return ExitRecord(1026, 0, "stall", "words") if self.looks > self.ends_after else None
 
     def let_go(self) -> ExitRecord:
         self.held = False
-        return self.exit_record() or ExitRecord(64, 0, "unregistered", "")
+        return self.ended() or ExitRecord(64, 0, "unregistered", "")
 
     def suspend(self) -> ExitRecord | None:
         if self.looks >= self.ends_after:

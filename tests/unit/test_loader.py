@@ -71,6 +71,9 @@ async def test_the_request_says_all_there_is_to_say() -> None:
     loader = await attach("echo")
     assert loader.attached.ops.startswith('{"policy": "echo", "schedulers": "/s", "enrolled": "/e"')
     await loader.detach()
+    loader = await Loader.attach(SETTINGS, "echo-digest", {}, "ab" * 32)
+    assert loader.attached.ops == "ab" * 32
+    await loader.detach()
 
 
 async def test_questions_at_the_same_time() -> None:

@@ -21,6 +21,7 @@ REQUEST = Request(
     settle_s=0.3,
     check_only=False,
     sched_ext=Path("/sys/kernel/sched_ext"),
+    object_sha256="ab" * 32,
 )
 RECORD = ExitRecord(1026, -5, "runtime stall", "sh[1] failed to run for 3.0s", "a\nlong dump")
 

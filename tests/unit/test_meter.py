@@ -83,6 +83,9 @@ def test_a_window(machine: Machine) -> None:
     assert (window.at, window.window_s) == (1e9, 2.0)
     assert (window.throughput, window.pressure_some, window.others_full) == (1.5, 0.5, 0.25)
     assert (window.own_waits, window.others_waits) == (200, 100)
+    assert set(window.others) == {4711, 4712}
+    assert window.others[4711].waits == 50
+    assert 1 << 12 <= window.others[4711].mean_ns <= 1 << 13
     assert window.own_wait_p99_ns is not None
     assert 1 << 10 <= window.own_wait_p99_ns <= 1 << 11
     assert window.others_wait_p99_ns is not None
@@ -96,6 +99,7 @@ def test_what_the_kernel_does_not_tell_is_unknown(machine: Machine) -> None:
     assert window.window_s > 0
     assert (window.throughput, window.pressure_some, window.others_full) == (None, None, None)
     assert (window.own_wait_p99_ns, window.others_wait_p99_ns) == (None, None)
+    assert window.others == {}
     assert (window.enqueued, window.dispatched) == (None, None)
 
 

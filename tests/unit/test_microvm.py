@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from schedcpd.verify import microvm
-from schedcpd.verify.microvm import MicroVm, NoMicroVm
+from schedcpd.verify.microvm import MicroVm, NoMicroVm, _Listener
 
 # What QEMU is told to use as its ports, and something to say on them.
 PRELUDE = """#!/usr/bin/python3
@@ -107,7 +108,27 @@ def test_a_flood_is_cut_off(fake: Make, port: str) -> None:
     vm = fake(f'output("one\\n")\nwhile True: {port}("x" * 4096)')
     run = vm.run(b"", 30, until("end"))
     assert "flooded" in run.lost
-    assert len(run.console) <= microvm.CONSOLE_KEPT
+    assert len(run.console) <= microvm.CONSOLE_LIMIT
+
+
+def test_a_complaint_before_much_else_is_kept(fake: Make) -> None:
+    vm = fake('console("WARNING: here\\n" + "x" * 200_000); output("end\\n"); time.sleep(60)')
+    assert vm.run(b"", 30, until("end")).console.startswith("WARNING: here\n")
+
+
+@pytest.mark.parametrize("console", ["", "WARNING: late\n"])
+def test_what_was_said_before_the_end_is_heard_on_both_ports(tmp_path: Path, console: str) -> None:
+    ours, theirs = zip(socket.socketpair(), socket.socketpair(), strict=True)
+    for port, text in zip(theirs, (console, "one\nend\n"), strict=True):
+        port.sendall(text.encode())
+        port.close()
+    vm = MicroVm(tmp_path / "qemu", tmp_path / "vmlinuz")
+    listener = _Listener(vm, ours, until("end"))
+    assert listener.listen(time.monotonic() + 20) == ""
+    assert listener.lines == ["one", "end"]
+    assert listener.console.decode() == console
+    for port in ours:
+        port.close()
 
 
 def test_bytes_that_are_no_text_are_survived(fake: Make) -> None:

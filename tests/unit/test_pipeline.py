@@ -39,6 +39,7 @@ def stage(which: VerifyStage, outcome: StageOutcome, reason: str = "") -> StageR
 
 
 KERNEL = stage(VerifyStage.KERNEL, StageOutcome.PASSED)
+REFUSED = stage(VerifyStage.KERNEL, StageOutcome.FAILED, "rejected")
 DYNAMIC = stage(VerifyStage.DYNAMIC, StageOutcome.PASSED)
 
 
@@ -168,6 +169,16 @@ def test_an_object_needs_no_compiler() -> None:
             ["passed", "passed", "broken", "skipped"],
             "kernel: the micro-VM booted another kernel: 7.3.4 0ddba11",
         ),
+        (
+            Fakes(tried=TrialResult(REFUSED, DYNAMIC, "7.3.4", "0ddba11", "tcg")),
+            ["passed", "passed", "broken", "skipped"],
+            "kernel: the micro-VM booted another kernel: 7.3.4 0ddba11",
+        ),
+        (
+            Fakes(tried=TrialResult(REFUSED, DYNAMIC, "", "", "tcg")),
+            ["passed", "passed", "failed", "skipped"],
+            "kernel: rejected",
+        ),
     ],
 )
 def test_the_first_stage_that_fails_ends_it(fakes: Fakes, expected: list[str], reason: str) -> None:
@@ -230,9 +241,11 @@ def test_another_object_or_card_is_not_known(tmp_path: Path) -> None:
 
 
 def test_a_refusal_is_known_for_a_day(tmp_path: Path) -> None:
-    fakes = Fakes(findings=(REJECTION,), verdicts=Verdicts(tmp_path / "verdicts"))
+    starving = stage(VerifyStage.DYNAMIC, StageOutcome.FAILED, "it starves")
+    tried = TrialResult(KERNEL, starving, "7.3.4", BUILD_ID, "tcg")
+    fakes = Fakes(tried=tried, verdicts=Verdicts(tmp_path / "verdicts"))
     fakes.verifier().verify(NAME, CARD.encode(), None, b"object")
-    fakes.findings = ()
+    fakes.tried = Fakes().tried
     fakes.now += 3600
     assert not fakes.verifier().verify(NAME, CARD.encode(), None, b"object").passed
     fakes.now += 24 * 3600

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -98,12 +99,29 @@ def test_a_figure_that_is_no_number_is_refused() -> None:
 
 def test_texts_of_strangers_are_made_harmless() -> None:
     nasty = Finding("COMPILE", Severity.WARNING, "\x1b[31m red\nline" + "x" * 2000)
-    stage = StageReport(VerifyStage.COMPILE, StageOutcome.PASSED, findings=(nasty,) * 300)
+    findings = (nasty, *[FINDING] * 20)
+    stage = StageReport(VerifyStage.COMPILE, StageOutcome.PASSED, findings=findings)
     decoded = reports.decode_stage(through_json(reports.encode_stage(stage)))
-    assert len(decoded.findings) == reports.FINDING_LIMIT
+    assert decoded.findings[1:] == (FINDING,) * 20
     assert decoded.findings[0].message.isprintable()
     assert len(decoded.findings[0].message) == reports.TEXT_LIMIT
     assert decoded.findings[0].message.endswith("…")
+
+
+def test_a_report_of_strangers_words_stays_small() -> None:
+    # JSON writes each of these as twelve bytes.
+    name = "\U0001f600" * 2000
+    nasty = Finding("SCX101", Severity.REJECT, name, name, name, name, 1)
+    check = Check("load", False, name)
+    stage = StageReport(VerifyStage.STATIC, StageOutcome.FAILED, 0.0, name, (nasty,) * 100)
+    tried = StageReport(VerifyStage.KERNEL, StageOutcome.FAILED, 0.0, name, (), (check,) * 64)
+    report = replace(REPORT, stages=(stage, stage, tried, tried))
+    encoded = json.dumps(reports.encode_report(report))
+    decoded = reports.decode_report(Fields(json.loads(encoded)))
+    assert decoded.stages[1].findings
+    assert decoded.stages[2].checks
+    # Fifty of them, with their stages a second time, in one message of the system bus.
+    assert 2 * 50 * len(encoded) < 32 << 20
 
 
 def test_progress_that_is_none() -> None:

@@ -12,6 +12,7 @@ import pytest
 from schedcpd.aftermath import MISSES_TO_LET_GO
 from schedcpd.automation import Stages
 from schedcpd.errors import (
+    Ejected,
     LedgerDamaged,
     NoSuchHold,
     NoSuchPolicy,
@@ -705,3 +706,167 @@ async def test_a_packaged_policy_cannot_be_withdrawn(machine: Machine) -> None:
         with pytest.raises(NoSuchPolicy):
             await verb("scx_nothing")
     assert machine.registry.asked == []
+
+
+async def attaching(machine: Machine) -> None:
+    """The batch's policy is on its way into the kernel."""
+    machine.kernel.gate.clear()
+    await machine.start_batch()
+    assert machine.supervisor.active is None
+
+
+async def attached(machine: Machine) -> None:
+    machine.kernel.gate.set()
+    await machine.settle()
+
+
+async def test_workload_that_ends_while_its_policy_is_attached(machine: Machine) -> None:
+    await attaching(machine)
+    machine.supervisor.populated(BATCH, False)
+    await machine.settle()
+    await attached(machine)
+    assert machine.kernel.holders
+    assert (machine.kernel.policy, machine.supervisor.active) == ("", None)
+    assert "the workload ended" in machine.told("revert")[0]
+
+
+async def test_another_workload_of_that_name_is_not_the_one_attached_for(machine: Machine) -> None:
+    await attaching(machine)
+    machine.supervisor.populated(BATCH, False)
+    machine.busy.clear()
+    machine.supervisor.populated(BATCH, True)
+    await machine.settle()
+    await attached(machine)
+    assert machine.kernel.policy == ""
+
+
+async def test_limits_set_while_a_policy_is_attached(machine: Machine) -> None:
+    await attaching(machine)
+    machine.kernel.limits = ("a.slice: cpu.max is 20000 100000",)
+    machine.supervisor.limits_changed()
+    await machine.settle()
+    await attached(machine)
+    assert machine.kernel.holders
+    assert machine.kernel.policy == ""
+
+
+async def test_limits_of_a_cgroup_count_when_it_gets_its_first_process(machine: Machine) -> None:
+    await machine.start_batch()
+    machine.supervisor.limits_changed()  # it was set on an empty cgroup
+    await machine.settle()
+    assert machine.kernel.policy == "scx_batch"
+    machine.kernel.limits = ("a.slice: cpu.max is 20000 100000",)
+    machine.kernel.limit_looks.clear()
+    machine.supervisor.populated("/a.slice", True)
+    await machine.settle()
+    assert machine.kernel.policy == ""
+    assert machine.kernel.limit_looks == ["/a.slice"]
+
+
+async def test_only_what_changed_is_looked_at_and_once(machine: Machine) -> None:
+    await machine.start_batch()
+    machine.kernel.limit_looks.clear()
+    for path in ("/b", "/a", "/b", "/a"):
+        machine.supervisor.limits_changed(path)
+    await machine.settle()
+    assert machine.kernel.limit_looks == ["/a", "/b"]
+    machine.kernel.limit_looks.clear()
+    for path in ("/b", "/"):
+        machine.supervisor.limits_changed(path)
+    await machine.settle()
+    assert machine.kernel.limit_looks == ["/"]
+
+
+async def test_reverting_by_hand_while_a_policy_is_attached_holds_the_workload(
+    machine: Machine,
+) -> None:
+    await attaching(machine)
+    reverting = asyncio.create_task(machine.supervisor.revert())
+    await machine.settle()
+    await attached(machine)
+    await reverting
+    machine.supervisor.pressed()
+    await machine.settle()
+    assert machine.workload_state() is WorkloadState.HELD
+    assert machine.kernel.policy == ""
+
+
+async def test_end_of_a_workload_leaves_alone_what_takes_its_place(machine: Machine) -> None:
+    await machine.start_batch()
+    machine.supervisor.populated(OTHER, True)
+    await machine.settle()
+    machine.kernel.lingers = 1
+    applying = asyncio.create_task(machine.supervisor.apply(OTHER, "scx_fair"))
+    await machine.settle()
+    machine.supervisor.populated(BATCH, False)
+    await machine.kernel.pass_windows()
+    await applying
+    await machine.settle()
+    assert machine.kernel.policy == "scx_fair"
+
+
+@pytest.mark.parametrize("verb", ["pause", "revert"])
+async def test_person_wins_over_attaching_again(machine: Machine, verb: str) -> None:
+    machine.busy.clear()
+    await machine.start_batch()
+    await machine.supervisor.apply(BATCH, "scx_fair")
+    machine.kernel.lingers = 1
+    machine.kernel.holders[0].end(HOTPLUG)
+    await machine.settle()
+    asking = asyncio.create_task(getattr(machine.supervisor, verb)())
+    await machine.settle()
+    await machine.kernel.pass_windows()
+    await asking
+    await machine.settle()
+    assert machine.kernel.policy == ""
+
+
+async def test_lost_canary_of_a_workload_that_has_ended_is_forgotten(machine: Machine) -> None:
+    await machine.start_batch()
+    machine.kernel.lingers = 1
+    machine.kernel.meter.candidate = replace(GOOD, throughput=0.1)
+    await machine.kernel.pass_windows(4)
+    machine.supervisor.populated(BATCH, False)
+    await machine.kernel.pass_windows()
+    await machine.settle()
+    assert machine.kernel.policy == ""
+    await machine.start_batch()
+    assert machine.kernel.policy == "scx_batch"
+
+
+async def test_workload_that_a_person_decided_on_is_held(machine: Machine) -> None:
+    machine.supervisor.populated(OTHER, True)
+    await machine.start_batch()
+    await machine.supervisor.apply(BATCH, "scx_fair")
+    await machine.supervisor.apply(OTHER, "scx_fair")
+    machine.supervisor.populated(OTHER, False)
+    await machine.settle()
+    machine.supervisor.pressed()
+    await machine.settle()
+    assert machine.kernel.policy == ""
+    assert machine.workload_state() is WorkloadState.HELD
+
+
+async def test_clock_that_was_set_back_lets_nobody_rest_for_ever(machine: Machine) -> None:
+    await machine.start_batch()
+    machine.fits = False
+    await machine.tick(MISSES_TO_LET_GO)
+    machine.kernel.now -= 500
+    machine.supervisor.pressed()
+    await machine.settle()
+    assert machine.workload_state() is WorkloadState.MANAGED
+
+
+async def test_hotplug_between_two_turns_is_no_fault(machine: Machine) -> None:
+    """The object that was kept knows the CPUs of before, so the kernel takes it out at once."""
+    await machine.start_batch()
+    while machine.supervisor.active is not None and machine.kernel.policy:
+        await machine.kernel.pass_windows()
+    refusal = Ejected("scx_batch", HOTPLUG.kind, HOTPLUG.message, HOTPLUG)
+    machine.kernel.holders[0].refusal = refusal
+    await machine.kernel.pass_windows(2)
+    await machine.settle()
+    assert len(machine.kernel.holders) == 2
+    assert machine.supervisor.active is not None
+    assert machine.supervisor.active.state is DeploymentState.CANARY
+    assert not machine.supervisor.quarantines

@@ -420,3 +420,12 @@ def test_a_state_folder_that_cannot_be_written(places: Places) -> None:
     state.write_text("")
     assert command.main(["--schedulers", str(places.schedulers), "--state", str(state)]) == 1
     assert state.read_text() == ""
+
+
+def test_a_policy_that_is_withdrawn_meanwhile_does_not_keep_the_others_waiting(
+    places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "open_verifier", lambda *_: Fakes().verifier())
+    monkeypatch.setattr(Office, "names", lambda _: ("scx_a", "scx_batch"))
+    (report,) = command.verify_all(places, "7.3.4")
+    assert (report.policy, report.passed) == ("scx_batch", True)

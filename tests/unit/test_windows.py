@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from schedcpd.deploy.breaker import BreakerLimits, Guard, GuardSample
-from schedcpd.deploy.windows import blind, measured, strict, worst_of
+from schedcpd.deploy.breaker import BreakerLimits, Guard, GuardSample, Waited
+from schedcpd.deploy.windows import blind, measured, since, strict, worst_of
 from schedcpd.model import Objective
 
 WINDOW = GuardSample(
@@ -16,6 +16,7 @@ WINDOW = GuardSample(
     own_waits=70,
     others_wait_p99_ns=9,
     others_waits=90,
+    others={1: Waited(9.0, 90)},
     others_full=0.1,
     pressure_some=0.2,
     throughput=2.0,
@@ -61,3 +62,30 @@ def test_one_bad_window_is_enough_for_the_strict() -> None:
 def test_blindness(guard: Guard) -> None:
     assert blind(GuardSample(1.0, 1.0), guard)
     assert not blind(WINDOW, guard)
+
+
+def test_slowest_window_of_each_cgroup() -> None:
+    first = replace(WINDOW, others={1: Waited(5.0, 10), 2: Waited(7.0, 20)})
+    second = replace(WINDOW, others={1: Waited(6.0, 30), 3: Waited(1.0, 40)})
+    slowest = {1: Waited(6.0, 30), 2: Waited(7.0, 20), 3: Waited(1.0, 40)}
+    assert worst_of([first, second]).others == slowest
+
+
+def test_waits_of_a_longer_window() -> None:
+    longer = GuardSample(
+        at=1.0,
+        window_s=5.0,
+        own_wait_p99_ns=1,
+        own_waits=2,
+        others_wait_p99_ns=3,
+        others_waits=4,
+        others={5: Waited(6.0, 7)},
+        throughput=8.0,
+        pressure_some=0.9,
+    )
+    window = since(WINDOW, longer)
+    assert (window.own_wait_p99_ns, window.own_waits) == (1, 2)
+    assert (window.others_wait_p99_ns, window.others_waits) == (3, 4)
+    assert window.others == longer.others
+    kept = (window.throughput, window.pressure_some, window.window_s)
+    assert kept == (WINDOW.throughput, WINDOW.pressure_some, WINDOW.window_s)

@@ -139,10 +139,10 @@ def _select(analysis: Analysis) -> Iterator[Finding]:
         low, high = (low & MASK32, high & MASK32) if low >> 32 == high >> 32 else (0, MASK32)
         if low >= CPU_LIMIT:
             wrong.append(one)
-        elif (low == high and low) or (
-            high >= CPU_LIMIT and not _from_kernel(analysis, one.result)
-        ):
+        elif low == high and low:
             unknown.append(one)
+        elif high > MASK32 >> 1 or (high >= CPU_LIMIT and not _from_kernel(analysis, one.result)):
+            unknown.append(one)  # what the kernel found, if it found one: else it is negative
     if wrong:
         every = outcome.complete and len(wrong) == len(outcome.endings)
         number = wrong[0].bounds[0] & MASK32

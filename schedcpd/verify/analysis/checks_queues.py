@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from schedcpd.model import Finding, Severity
 from schedcpd.verify.analysis.api import Act
@@ -57,19 +57,22 @@ def _is_own(queue: Range) -> bool:
     return queue[1] < BUILTIN
 
 
-def _meet(one: Range, other: Range) -> bool:
-    return one[0] <= other[1] and other[0] <= one[1]
+def _is_narrow(queue: Range) -> bool:
+    """Whether it is one of the policy's own, and which one: an unbounded range says nothing."""
+    return _is_own(queue) and queue[1] - queue[0] <= MASK32
+
+
+def _meets(one: Range, others: Iterable[Range]) -> bool:
+    return any(one[0] <= other[1] and other[0] <= one[1] for other in others)
 
 
 def _not_created(
     analysis: Analysis, inserts: list[tuple[Site, Range]], created: list[Range]
 ) -> Iterator[Finding]:
+    severity = None if analysis.is_complete(*ONCE) else Severity.SUSPECT
     for site, queue in inserts:
-        # A range that is all but unbounded says nothing.
-        if not _is_own(queue) or queue[1] - queue[0] > MASK32:
-            continue
-        if not any(_meet(queue, one) for one in created):
-            yield analysis.at(site, "SCX103", f"queue {_name(queue)} is never created")
+        if _is_narrow(queue) and not _meets(queue, created):
+            yield analysis.at(site, "SCX103", f"queue {_name(queue)} is never created", severity)
 
 
 def _name(queue: Range) -> str:
@@ -83,10 +86,17 @@ def _not_drained(
     drained = [site.bounds[0] for site in analysis.sites(Act.CONSUME)]
     if any(analysis.sites(Act.MOVE)):
         drained += [site.bounds[1] for site in analysis.sites(Act.ITERATE_QUEUE)]
-    for site, queue in created:
-        used = queue[0] < BUILTIN and any(_meet(queue, one) for _, one in inserts)
-        if used and not any(_meet(queue, one) for one in drained):
-            yield analysis.at(site, "SCX104", f"nothing takes tasks from queue {_name(queue)}")
+    made = [bounds for _, bounds in created]
+    filled = [queue for _, queue in inserts]
+    # Both ways round: a loop that creates queues is one range, but each insert has its own.
+    used = [one for one in created if one[1][0] < BUILTIN and _meets(one[1], filled)]
+    used += [one for one in inserts if _is_narrow(one[1]) and _meets(one[1], made)]
+    severity = None if analysis.is_complete(*TAKING) else Severity.SUSPECT
+    for site, queue in used:
+        if not _meets(queue, drained):
+            message = f"nothing takes tasks from queue {_name(queue)}"
+            yield analysis.at(site, "SCX104", message, severity)
+            return
 
 
 def _no_dispatch(analysis: Analysis, inserts: list[tuple[Site, Range]]) -> Iterator[Finding]:
@@ -149,7 +159,9 @@ def _own_queues(analysis: Analysis) -> Iterator[Finding]:
     sources = {map_of(site) for site in popped}
     for site in pushed[:1]:
         if not popped or (map_of(site) and sources.isdisjoint((map_of(site), ""))):
-            yield analysis.at(site, "SCX111", "dispatch never takes out what is put in here")
+            severity = None if analysis.is_complete(*TAKING) else Severity.SUSPECT
+            message = "dispatch never takes out what is put in here"
+            yield analysis.at(site, "SCX111", message, severity)
         else:
             yield analysis.at(
                 site, "SCX111", "tasks wait in the policy's own memory", Severity.SUSPECT

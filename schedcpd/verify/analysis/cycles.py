@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 NESTING = 16
 
 Graph = Mapping[int, list[int]]
+Counted = Callable[[frozenset[int]], frozenset[int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,26 +20,31 @@ class Cycle:
     own: frozenset[int]
 
 
-def cycles(graph: Graph, depth: int = NESTING) -> list[Cycle]:
-    """All loops, inner ones as well; what nests deeper than ``depth`` is taken for one loop."""
+def cycles(graph: Graph, counted: Counted, depth: int = NESTING) -> list[Cycle]:
+    """All loops, inner ones as well; what nests deeper than ``depth`` is taken for one loop.
+
+    A loop with several ways back looks like several in each other. Where ``counted`` names places
+    that are passed so and so often in all, the loop is opened there, and only what goes round
+    without passing them is an inner loop.
+    """
     found: list[Cycle] = []
     for component in _components(graph):
         if len(component) == 1 and next(iter(component)) not in graph[next(iter(component))]:
             continue
         inner: list[Cycle] = []
         if depth and len(component) > 1:
-            head = _head(graph, component)
+            heads = counted(component) or {_entry(graph, component)}
             inside = {
-                node: [one for one in graph[node] if one in component and one != head]
+                node: [one for one in graph[node] if one in component and one not in heads]
                 for node in component
             }
-            inner = cycles(inside, depth - 1)
+            inner = cycles(inside, counted, depth - 1)
         nested = frozenset().union(*(one.nodes for one in inner))
         found += [Cycle(component, component - nested), *inner]
     return found
 
 
-def _head(graph: Graph, component: frozenset[int]) -> int:
+def _entry(graph: Graph, component: frozenset[int]) -> int:
     """Where the loop is entered."""
     entries = {
         one

@@ -58,12 +58,14 @@ class Effects:
         return tuple(frame.back for frame in state.frames)
 
     def _note(self, site: Site) -> None:
-        if self._noted is None or len(self._noted.sites) >= SITE_LIMIT:
+        if self._noted is None:
             return
         key = (site.place, site.name, site.chain, site.bounds, site.is_own, site.points_to,
                site.is_guarded)  # fmt: skip
         before = self._noted.sites.get(key)
-        if before is None or (before.unsure and not site.unsure):
+        if before is None and len(self._noted.sites) >= SITE_LIMIT:
+            self._noted.complete = False
+        elif before is None or (before.unsure and not site.unsure):
             self._noted.sites[key] = site
 
     # ---- stores ---------------------------------------------------------------------

@@ -34,6 +34,10 @@ class Analysis:
             if callback in ("", outcome.callback):
                 yield from (site for site in outcome.sites.values() if site.act in acts)
 
+    def is_complete(self, *callbacks: str) -> bool:
+        """Whether all of these callbacks that the policy has were walked on every path."""
+        return all(outcome.complete for name, outcome in self.outcomes.items() if name in callbacks)
+
     def reads(self, *members: str) -> bool:
         """Whether any code reads, or takes the offset of, one of these members of a task."""
         wanted = tuple(f"task_struct.{member}" for member in members)

@@ -25,6 +25,8 @@ CALLS = 8  # how deep functions call each other, as the kernel allows
 CYCLES = 256  # loops in one function; with more of them it is not worth counting
 LOOP_HELPERS = (164, 181)  # bpf_for_each_map_elem and bpf_loop
 LOOPING = (Act.LOOP, Act.FOR_EACH)
+Iterator = tuple[int, tuple[int, ...]]  # where it is, and in which call of its function
+ITERATING = (Act.ITERATE, Act.ITERATE_QUEUE)
 NUMBERS_NEW, NUMBERS_NEXT = "bpf_iter_num_new", "bpf_iter_num_next"
 
 
@@ -36,8 +38,9 @@ class Budget:
         self._code = analysis.program.code
         self._calls: dict[int, int] = defaultdict(int)  # place of bpf_loop() → laps
         self._entries: dict[int, set[int]] = defaultdict(set)  # ... → what it calls
-        self._numbers: dict[int, int] = defaultdict(int)  # iterator → laps
-        self._next: dict[int, set[int]] = defaultdict(set)  # place of a next() → iterators
+        self._iterators: dict[Iterator, int] = defaultdict(int)  # → laps
+        self._begun: dict[Iterator, set[int]] = defaultdict(set)  # → places of its new()
+        self._next: dict[int, set[Iterator]] = defaultdict(set)  # place of a next() → iterators
         self._creates: set[int] = set()
         self._cycles: dict[int, list[Cycle]] = {}
         self._laps: dict[int, int] = {}
@@ -56,10 +59,13 @@ class Budget:
             pointed = site.points_to[1]
             if pointed.startswith(CODE):
                 self._entries[site.place].add(int(pointed.removeprefix(CODE)))
-        elif site.name == NUMBERS_NEW:
-            self._numbers[site.values[0]] = max(self._numbers[site.values[0]], _count(site))
-        elif site.name == NUMBERS_NEXT:
-            self._next[site.place].add(site.values[0])
+        elif site.act in ITERATING:
+            one = site.values[0], site.chain
+            most = _count(site) if site.name == NUMBERS_NEW else QUEUE_LAPS
+            self._begun[one].add(site.place)
+            self._iterators[one] = max(self._iterators[one], most)
+        elif site.act == Act.NEXT:
+            self._next[site.place].add((site.values[0], site.chain))
         elif site.act == Act.CREATE:
             self._creates.add(site.place)
 
@@ -126,8 +132,16 @@ class Budget:
     def _loops(self, entry: int) -> list[Cycle]:
         if entry not in self._cycles:
             function = self._program.functions[entry]
-            self._cycles[entry] = cycles(self._graph(function))
+            self._cycles[entry] = cycles(self._graph(function), self._counted)
         return self._cycles[entry]
+
+    def _counted(self, nodes: frozenset[int]) -> frozenset[int]:
+        """The places in a loop that ask an iterator begun before it for the next one."""
+        return frozenset(
+            place
+            for place in nodes & self._next.keys()
+            if all(one in self._begun and not self._begun[one] & nodes for one in self._next[place])
+        )
 
     def _graph(self, function: Function) -> dict[int, list[int]]:
         graph, place = {}, function.entry
@@ -140,16 +154,24 @@ class Budget:
         }
 
     def _of_cycle(self, cycle: Cycle) -> int:
+        if counted := self._counted(cycle.nodes):
+            ones = {one for place in counted for one in self._next[place]}
+            return sum(self._iterators[one] for one in ones)
         for place in cycle.own:
             insn = self._code[place]
             if insn.op == JCOND:
                 return MAX_LOOPS
-            if insn.op == CALL and insn.kfunc == NUMBERS_NEXT:
-                known = [self._numbers[one] for one in self._next.get(place, ())]
-                return max(known, default=1 if self._is_complete else MAX_LOOPS)
             if insn.op == CALL and insn.kfunc.endswith("_next"):
-                return QUEUE_LAPS
+                return self._of_next(place)
         return self._of_plain(cycle)
+
+    def _of_next(self, place: int) -> int:
+        """Laps of an iterator that was begun in another function, or that was never reached."""
+        if self._code[place].kfunc != NUMBERS_NEXT:
+            return QUEUE_LAPS
+        asked = {at for at, _ in self._next.get(place, ())}
+        known = [most for (at, _), most in self._iterators.items() if at in asked]
+        return max(known, default=1 if self._is_complete else MAX_LOOPS)
 
     def _of_plain(self, cycle: Cycle) -> int:
         """A loop without an iterator: the greatest number that a way out is tested with."""

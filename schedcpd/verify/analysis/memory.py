@@ -38,9 +38,10 @@ class Memory:
         self._read_bits = read_bits
         self._loaded: dict[int, int] = {}  # unknown from a load → bits of what reads it again
         self._reloadable: dict[int, set[int]] = {}
+        self._joins: dict[tuple[object, ...], int] = {}
         self._stacks: set[int] = set()
         self._taken = _addresses_taken(program)
-        self._may_be_read: dict[tuple[tuple[int, int], int], bool] = {}
+        self._may_be_read: dict[int, dict[tuple[int, int], bool]] = {}
         self._constants: dict[tuple[int, int], Tunable] = {}
         self._maps: dict[tuple[int, int], str] = {}
         self._called = {insn.kfunc for insn in program.code if insn.kfunc and insn.op == 0x85}
@@ -268,10 +269,14 @@ class Memory:
 
     def _drop(self, state: State, base: int, offset: int, size: int) -> None:
         memory = state.memory
-        for place in range(offset - 7, offset + size):
-            held = memory.get((base, place))
-            if held is not None and place + held[0] > offset:
-                del memory[base, place]
+        if size <= ALIGN:
+            near = [(base, place) for place in range(offset - 7, offset + size)]
+        else:
+            near = [key for key in memory if key[0] == base and key[1] < offset + size]
+        for key in near:
+            held = memory.get(key)
+            if held is not None and key[1] + held[0] > offset:
+                del memory[key]
 
     def leave(self, state: State, depth: int) -> None:
         """A function returns: its stack is gone."""
@@ -292,25 +297,26 @@ class Memory:
         values = self.values
         for reg, value in enumerate(state.regs):
             if live >> reg & 1 and not values.points_to(value):
-                about = Unknown(("joined", state.place, reg), FULL, Origin.WIDENED)
-                state.regs[reg] = values.unknown(about)
+                state.regs[reg] = self._joined((state.place, reg), FULL)
         for key, (size, value) in list(state.memory.items()):
             if not values.points_to(value):
                 bounds = (0, (1 << 8 * size) - 1)
-                about = Unknown(("joined", state.place, key, size), bounds, Origin.WIDENED)
-                state.memory[key] = size, values.unknown(about)
+                state.memory[key] = size, self._joined((state.place, key, size), bounds)
+
+    def _joined(self, where: tuple[object, ...], bounds: Range) -> int:
+        if where not in self._joins:
+            about = Unknown(("joined", *where), bounds, Origin.WIDENED)
+            self._joins[where] = self.values.unknown(about)
+        return self._joins[where]
 
     def readable(
         self, state: State, reads: int
     ) -> frozenset[tuple[tuple[int, int], tuple[int, int]]]:
         """What memory holds that may still be read."""
-        return frozenset(item for item in state.memory.items() if self._is_readable(item[0], reads))
-
-    def _is_readable(self, key: tuple[int, int], reads: int) -> bool:
-        known = self._may_be_read.get((key, reads))
-        if known is None:
-            known = self._may_be_read[key, reads] = self._find_readable(key, reads)
-        return known
+        known = self._may_be_read.setdefault(reads, {})
+        for key in state.memory.keys() - known.keys():
+            known[key] = self._find_readable(key, reads)
+        return frozenset(item for item in state.memory.items() if known[item[0]])
 
     def _find_readable(self, key: tuple[int, int], reads: int) -> bool:
         base, offset = key

@@ -262,7 +262,9 @@ def _and(a: Range, b: Range) -> Range:
 
 
 def _or(a: Range, b: Range) -> Range:
-    return max(a[0], b[0]), (1 << max(a[1].bit_length(), b[1].bit_length())) - 1
+    # No carries: neither more bits than the wider one has, nor more than the sum.
+    high = (1 << max(a[1].bit_length(), b[1].bit_length())) - 1
+    return max(a[0], b[0]), min(high, a[1] + b[1])
 
 
 def _shift_left(a: Range, b: Range) -> Range:

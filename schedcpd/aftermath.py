@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import logging
+
 from schedcpd.automation import Automation, Stages
 from schedcpd.deploy.deployer import Deployer
-from schedcpd.errors import SchedcpError, WorkloadGone
+from schedcpd.errors import KernelText, SchedcpError, WorkloadGone
 from schedcpd.model import (
     CanaryDecision,
     Deployment,
@@ -18,6 +20,8 @@ from schedcpd.model import (
     Quarantine,
     WorkloadState,
 )
+
+log = logging.getLogger(__name__)
 
 ATTEND_S = 2.0  # how often the workload of an attached policy is looked at
 MISSES_TO_LET_GO = 3  # looks in a row at which the workload no longer fits its policy
@@ -77,6 +81,9 @@ class Aftermath(Automation):
                 profile = await self._stages.profile(record.workload)
             except WorkloadGone:
                 continue  # the event of its end reverts
+            except (KernelText, OSError) as error:
+                log.warning("%s cannot be looked at: %s", deployment.workload_id, error)
+                continue
             misses = 0 if self._stages.still_fits(profile) else misses + 1
             self._set(record.workload.id, profile=profile)
             if misses >= MISSES_TO_LET_GO:

@@ -26,7 +26,14 @@ from schedcpd.deploy.meter import Meter
 from schedcpd.deploy.probe.probe import NoProbe, Probe, ProbeSettings, start_probe
 from schedcpd.deploy.record import open_record
 from schedcpd.deploy.scores import make_score
-from schedcpd.errors import CardError, ConfigError, LoaderLost, NoPressure, TokenRefused
+from schedcpd.errors import (
+    CardError,
+    ConfigError,
+    LoaderLost,
+    NoPressure,
+    NoSuchPolicy,
+    TokenRefused,
+)
 from schedcpd.jobs import Jobs
 from schedcpd.kernel import cgroupfs, sched_ext
 from schedcpd.model import KernelState, Objective, Plan, Policy, Workload, WorkloadProfile
@@ -226,6 +233,8 @@ class Daemon:
         except CardError as error:
             self.supervisor.note("refuse", name, str(error))
             return None
+        except NoSuchPolicy:
+            return None  # it was removed a moment ago
         except (TokenRefused, LoaderLost) as error:
             admissible, token = False, error.reason
         return Policy(card, digest, admissible, token, name not in self._packaged.names())

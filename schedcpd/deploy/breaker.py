@@ -20,6 +20,7 @@ from schedcpd.model import Objective
 MS = 1_000_000  # nanoseconds
 BAD_WEIGHT = 2  # of a bad window against a good one
 FEW_WAITS = 5  # a percentile of fewer says nothing at all
+MANY_WAITS = 100  # fewer have no 99th percentile; see ``Breaker``
 # A workload that gets little done while nobody waits for a CPU has little to do.
 IDLE_PRESSURE = 0.1
 # Where nothing comes out of the queues every CPU that has a task has one that waits.
@@ -116,7 +117,7 @@ class BreakerLimits:
     own_wait: Limit | None = OWN_WAIT
     pressure: Limit | None = PRESSURE
     throughput: Limit | None = THROUGHPUT
-    min_waits: int = 100  # fewer have no 99th percentile; see ``Breaker``
+    min_waits: int = MANY_WAITS
     wedge_windows: int = 3  # 3 s where the kernel's watchdog takes up to 45 s
 
 

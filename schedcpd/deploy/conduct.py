@@ -120,6 +120,7 @@ class Conduct:
     def __init__(
         self, subject: Subject, score: Score, machine: SchedulerMachine, instruments: Instruments
     ) -> None:
+        self.ending: Ending | None = None  # once it is found out, though ``run`` be cancelled then
         self._subject = subject
         self._score = score
         self._machine = machine
@@ -136,7 +137,8 @@ class Conduct:
             if self._switching and not work.done():
                 # The switch that is under way fails too, and knows more of why.
                 await asyncio.wait((work,))
-            return work.result() if work.done() else self._gone(ended.result())
+            self.ending = work.result() if work.done() else self._gone(ended.result())
+            return self.ending
         finally:
             ended.cancel()
             work.cancel()
@@ -152,6 +154,10 @@ class Conduct:
         return Ending(DeploymentState.EJECTED, Trigger.GONE, str(error), status)
 
     async def _work(self) -> Ending:
+        self.ending = await self._find_out()
+        return self.ending
+
+    async def _find_out(self) -> Ending:
         try:
             ending = await self._canary(self._score.canary) if self._score.canary else None
             return ending or await self._watch()

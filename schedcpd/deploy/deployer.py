@@ -88,7 +88,7 @@ class Running:
     policy: str
     holder: Holder
     task: asyncio.Task[None] | None = None
-    ending: Ending | None = None  # once its conduct has found out
+    conduct: Conduct | None = None
 
 
 class Deployer:
@@ -283,6 +283,7 @@ class Deployer:
             change=functools.partial(self.deployments.change, running.id),
         )
         conduct = Conduct(subject, score, self._machine, self._kernel.instruments)
+        running.conduct = conduct
         running.task = asyncio.create_task(self._see_through(running, conduct))
         running.task.add_done_callback(functools.partial(self._seen_through, running))
         self._running = running
@@ -293,10 +294,10 @@ class Deployer:
         )
 
     async def _see_through(self, running: Running, conduct: Conduct) -> None:
-        running.ending = await conduct.run()
+        ending = await conduct.run()
         async with self._lock:
             if self._running is running:
-                await self._end(running, running.ending)
+                await self._end(running, ending)
 
     def _seen_through(self, running: Running, task: asyncio.Task[None]) -> None:
         """Nobody looks after a policy whose conduct has failed: it has to go."""
@@ -318,7 +319,7 @@ class Deployer:
             running.task.cancel()
             await asyncio.wait((running.task,))
         # It may have found out something worse in the meantime.
-        ending = running.ending
+        ending = running.conduct.ending if running.conduct else None
         await self._end(running, ending or Ending(_REVERTED, Trigger.REVERT, reason))
 
     async def _end(self, running: Running, ending: Ending) -> None:
@@ -328,7 +329,7 @@ class Deployer:
         if ending.trigger is not Trigger.GONE:
             self._machine.fire(ending.trigger, running.id, ending.reason)
         status = await running.holder.detach()
-        await self._until_default(running.policy)
+        stuck = await self._until_default(running.policy)
         revert_ms = ending.revert_ms or (monotonic() - started) * 1000
         ending = ejected_meanwhile(running.policy, ending, status)
         gone = self._machine.state is not MachineState.DETACHING
@@ -345,21 +346,26 @@ class Deployer:
             running.id,
             state=ending.state,
             exit=left.exit,
-            error=ending.error,
+            error=stuck or ending.error,
             reason=ending.reason,
             counters=dict(left.counters or status.counters),
             revert_ms=0.0 if ending.trigger is Trigger.GONE else round(revert_ms, 1),
         )
 
-    async def _until_default(self, policy: str) -> None:
-        """Wait until the kernel says that the policy is out; it does so at once, as a rule."""
+    async def _until_default(self, policy: str) -> str:
+        """Wait until the kernel says that the policy is out, at once as a rule; why it is not."""
         tools = self._kernel.instruments
         deadline = tools.monotonic() + LEAVE_S
         while (state := self._kernel.state()).state != "disabled" and state.policy == policy:
             if tools.monotonic() > deadline:
-                log.error("%s has no loader any more and is still in the kernel", policy)
-                return
+                stuck = (
+                    f"{policy} has no loader any more and is still in the kernel: somebody else "
+                    "holds its link; 'echo S > /proc/sysrq-trigger' takes it out"
+                )
+                log.error("%s", stuck)
+                return stuck
             await tools.sleep(POLL_S)
+        return ""
 
 
 async def finished(work: Coroutine[Any, Any, Value]) -> Value:

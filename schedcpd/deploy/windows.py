@@ -6,7 +6,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
-from schedcpd.deploy.breaker import BreakerLimits, Guard, GuardSample, Limit, Waited
+from schedcpd.deploy.breaker import (
+    FEW_WAITS,
+    MANY_WAITS,
+    BreakerLimits,
+    Guard,
+    GuardSample,
+    Limit,
+    Waited,
+)
 from schedcpd.model import Objective
 
 
@@ -80,15 +88,29 @@ def _slowest(each: Iterable[Mapping[int, Waited]]) -> dict[int, Waited]:
 
 
 def since(recent: GuardSample, longer: GuardSample) -> GuardSample:
-    """The window ``recent`` with the waits of a ``longer`` one, as few waits are no statistic."""
-    return replace(
-        recent,
-        own_wait_p99_ns=longer.own_wait_p99_ns,
-        own_waits=longer.own_waits,
-        others_wait_p99_ns=longer.others_wait_p99_ns,
-        others_waits=longer.others_waits,
-        others=longer.others,
-    )
+    """The window ``recent``, where its waits are too few for a statistic those of a ``longer`` one.
+
+    Longer windows overlap. What was bad only before must not be bad in each of them, so then the
+    smaller one of both figures counts, and none where nobody waited in the window itself.
+    """
+    window = recent
+    if recent.own_waits < MANY_WAITS:
+        own = _smaller(recent.own_wait_p99_ns, longer.own_wait_p99_ns)
+        window = replace(window, own_wait_p99_ns=own, own_waits=longer.own_waits)
+    if recent.others_waits < MANY_WAITS:
+        others = _smaller(recent.others_wait_p99_ns, longer.others_wait_p99_ns)
+        window = replace(window, others_wait_p99_ns=others, others_waits=longer.others_waits)
+    few = {key: one for key, one in recent.others.items() if one.waits < FEW_WAITS}
+    calmer = {
+        key: Waited(min(one.mean_ns, longer.others[key].mean_ns), longer.others[key].waits)
+        for key, one in few.items()
+        if key in longer.others
+    }
+    return replace(window, others={**recent.others, **calmer})
+
+
+def _smaller(recent: int | None, longer: int | None) -> int | None:
+    return None if recent is None or longer is None else min(recent, longer)
 
 
 def _extreme(

@@ -120,6 +120,7 @@ class MicroVm:
         line = [str(self.qemu), "-M", "pc", "-accel", self._accel(), "-cpu", "max"]
         line += ["-smp", str(self.cpus), "-m", f"{self.memory_mib}M"]
         line += ["-nodefaults", "-no-user-config", "-display", "none", "-nic", "none"]
+        line += ["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny"]
         line += ["-no-reboot", "-kernel", str(self.kernel), "-initrd", archive, "-append", APPEND]
         for number, port in enumerate(ports):
             line += ["-chardev", f"socket,id=port{number},fd={port}"]

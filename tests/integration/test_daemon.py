@@ -26,6 +26,7 @@ from schedcpd.deploy.probe.probe import ProbeSettings
 from schedcpd.deploy.record import open_record
 from schedcpd.errors import LedgerDamaged
 from schedcpd.model import Deployment, DeploymentState, Mode, Objective, Origin
+from schedcpd.repository.policies import PolicyStore
 
 REPOSITORY = Path(__file__).parents[2]
 FAKE_CHILD = REPOSITORY / "tests/unit/fake_child.py"
@@ -376,5 +377,20 @@ async def test_unreadable_card_is_left_out_and_told(
     try:
         assert set(running.supervisor.policies) == {"scx_batch"}
         assert any("scx_fair.toml" in event.message for event in running.supervisor.events(10))
+    finally:
+        await running.close()
+
+
+async def test_policy_that_is_removed_while_it_is_checked(
+    machine: Machine,
+    bus_address: str,
+    polkit: mock_polkit.MockPolkit,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(PolicyStore, "names", lambda _: ("scx_batch", "scx_gone"))
+    running = Daemon(machine.places, load(machine.places.config))
+    await running.start(bus_address)
+    try:
+        assert set(running.supervisor.policies) == {"scx_batch"}
     finally:
         await running.close()

@@ -284,8 +284,12 @@ class FakeKernel:
     async def pass_windows(self, number: int = 1) -> None:
         """Let windows of the canary or the breaker pass."""
         for _ in range(number):
-            self._windows.release()
+            self.let_pass()
             await settle()
+
+    def let_pass(self) -> None:
+        """Let a window pass, soon."""
+        self._windows.release()
 
     def score(self, policy: Policy, objective: Objective, canary: bool) -> Score:
         turns = CanarySettings(

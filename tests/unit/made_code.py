@@ -7,6 +7,8 @@ import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from schedcpd.kernel.btf import Btf
+from unit.made_ext import add_ext
 from unit.made_objects import FUNC_PROTO, BtfMaker
 
 ARRAY, DATASEC, ENUM64, VAR = 3, 15, 19, 14
@@ -14,9 +16,9 @@ GLOBAL, LOCAL = 1 << 63 | 1, 1 << 63 | 2
 KFUNCS = (
     "scx_bpf_dsq_insert", "scx_bpf_dsq_insert_vtime", "scx_bpf_dsq_move_to_local",
     "scx_bpf_create_dsq", "scx_bpf_task_cpu", "scx_bpf_kick_cpu", "scx_bpf_error_bstr",
-    "bpf_iter_num_new", "bpf_iter_num_next", "bpf_iter_num_destroy",
+    "scx_bpf_pick_idle_cpu", "bpf_iter_num_new", "bpf_iter_num_next", "bpf_iter_num_destroy",
 )  # fmt: skip
-TASK = {"flags": 44, "pid": 64, "prio": 96}
+TASK = {"flags": 44, "pid": 64, "prio": 96, "comm": 112}
 CALLBACKS = ("select_cpu", "enqueue", "dispatch", "tick", "init_task", "init", "exit")
 
 
@@ -164,9 +166,13 @@ def policy(
     rodata: Mapping[str, int] | None = None,
     variables: Sequence[str] = (),
     sections: Mapping[str, bytes] | None = None,
+    core: Mapping[str, Sequence[tuple[int, str, str, int]]] | None = None,
     text_flags: int = 4,
 ) -> bytes:
-    """A policy with these callbacks, functions that they call, maps and 64-bit constants."""
+    """A policy with these callbacks, functions that they call, maps and 64-bit constants.
+
+    ``core`` has relocations by callback: offset of the instruction, structure, access, kind.
+    """
     scalars = {"timeout_ms": 5000, "flags": 0, **(scalars or {})}
     places = [*CALLBACKS, *scalars, "name"]
     raw = bytearray(512)
@@ -176,6 +182,7 @@ def policy(
     raw[at : at + len(name)] = name.encode()
     code = {f"struct_ops/{one}": {one: body} for one, body in callbacks.items()}
     code[".text"] = dict(functions or {})
+    types, ext = _with_core(_types(maps or {}, scalars), core or {})
     contents = {
         "license": b"GPL\0",
         ".struct_ops.link": bytes(raw),
@@ -184,8 +191,8 @@ def policy(
         ".rodata": b"".join(struct.pack("<Q", one) for one in (rodata or {}).values()),
         ".bss": bytes(8 * max(1, len(variables))),
         ".maps": bytes(32 * max(1, len(maps or {}))),
-        ".BTF": _types(maps or {}, scalars),
-        ".BTF.ext": struct.pack("<HBBIIIIIII", 0xEB9F, 1, 0, 32, 0, 0, 0, 0, 0, 0),
+        ".BTF": types,
+        ".BTF.ext": ext,
         **(sections or {}),
     }
     symbols: list[tuple[str, str, int, int, int]] = [("ops", ".struct_ops.link", 0, 512, 1)]
@@ -207,6 +214,19 @@ def policy(
     used = {target for table in relocations.values() for _, target in table}
     symbols += [(one, "", 0, 0, 0) for one in sorted(used - known)]
     return _link(contents, symbols, relocations, dict.fromkeys(code, text_flags))
+
+
+def _with_core(
+    types: bytes, core: Mapping[str, Sequence[tuple[int, str, str, int]]]
+) -> tuple[bytes, bytes]:
+    btf = Btf(types)
+    relocations = {
+        f"struct_ops/{callback}": [
+            (offset, btf.ids([name])[name][0], access, kind) for offset, name, access, kind in rows
+        ]
+        for callback, rows in core.items()
+    }
+    return add_ext(types, {}, relocations)
 
 
 def _link(

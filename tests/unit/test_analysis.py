@@ -8,7 +8,7 @@ import pytest
 
 from schedcpd.kernel.btf import Btf
 from schedcpd.model import Card, Finding, Severity, Tunable
-from schedcpd.verify.analysis import RULES, analyse
+from schedcpd.verify.analysis import RULES, analyse, interpret
 from unit.made_code import GLOBAL, INSERT, LOCAL, Code, good, kernel, policy, task
 
 KERNEL = Btf(kernel())
@@ -213,7 +213,155 @@ def test_queues_in_a_fixed_order() -> None:
     assert findings(data)["SCX109"].severity is Severity.SUSPECT
 
 
+def test_each_insert_needs_a_queue_that_is_drained() -> None:
+    data = enqueue(
+        task().insert(8).exit(),
+        init=each_number(9, "scx_bpf_create_dsq"),
+        dispatch=each_number(8, "scx_bpf_dsq_move_to_local"),
+    )
+    assert rejected(data) == {"SCX104"}
+
+
+def test_nothing_is_certain_of_a_dispatch_that_was_not_followed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    data = enqueue(task().insert(OWN).exit(), init=init(OWN), dispatch=dispatch(7, 7, 7, 7, 7, OWN))
+    monkeypatch.setattr(interpret, "STEPS", 10)
+    found = findings(data)
+    assert (found["SCX104"].severity, rejected(data)) == (Severity.SUSPECT, set())
+
+
+def insert_vtime(queue: int) -> Code:
+    code = task().mov(1, 6).const(2, queue).const(3, 5_000_000).insn(0xB7, 4).insn(0xB7, 5)
+    return code.call("scx_bpf_dsq_insert_vtime").exit()
+
+
+@pytest.mark.parametrize("queue", [GLOBAL, LOCAL, 0xC << 60 | 3])
+def test_virtual_time_in_a_built_in_queue(queue: int) -> None:
+    assert "SCX106" in rejected(enqueue(insert_vtime(queue)))
+
+
+def test_virtual_time_in_an_own_queue() -> None:
+    assert rejected(enqueue(insert_vtime(OWN), init=init(OWN), dispatch=dispatch(OWN))) == set()
+
+
+def test_virtual_time_with_its_arguments_in_a_structure() -> None:
+    code = task().const(2, GLOBAL).store(10, -32, 2).const(3, 5_000_000).store(10, -24, 3)
+    code.insn(0xB7, 4).store(10, -16, 4).store(10, -8, 4).mov(1, 6).mov(2, 10)
+    code.insn(0x07, 2, imm=-32).call("__scx_bpf_dsq_insert_vtime").exit()
+    assert "SCX106" in rejected(enqueue(code))
+
+
+WAITING = {"type": 22, "max_entries": 64, "value_size": 4}
+PUSH, POP, PEEK = 87, 88, 89
+
+
+def element(code: Code, name: str, helper: int) -> Code:
+    """Push, pop or look at an element of a map; it is at the top of the stack."""
+    return code.address(1, name).mov(2, 10).insn(0x07, 2, imm=-8).insn(0xB7, 3).helper(helper)
+
+
+def kept(dispatch: Code | None = None, after: Code | None = None) -> bytes:
+    """A policy that keeps each task's number in a map."""
+    code = element(task().load(7, 6, 64, 4).store(10, -8, 7, 4), "waiting", PUSH)
+    code = (code.insert(GLOBAL) if after else code).exit()
+    others = {"dispatch": dispatch} if dispatch else {}
+    maps = {"waiting": WAITING, "other": WAITING}
+    return policy({**good(), "enqueue": code, **others}, maps=maps)
+
+
+@pytest.mark.parametrize(
+    "served",
+    [None, element(Code(), "waiting", PEEK).exit(), element(Code(), "other", POP).exit()],
+    ids=["no dispatch", "only looked at", "another one"],
+)
+def test_tasks_in_a_map_that_nobody_empties(served: Code | None) -> None:
+    assert rejected(kept(served)) == {"SCX111"}
+
+
+def test_tasks_in_a_map_that_is_emptied() -> None:
+    found = findings(kept(element(Code(), "waiting", POP).exit()))
+    assert found["SCX111"].severity is Severity.SUSPECT
+
+
+def test_a_map_beside_a_queue() -> None:
+    assert findings(kept(after=Code())) == {}
+
+
+# ---- names and numbers ---------------------------------------------------------------
+
+
+def test_the_name_of_the_running_program() -> None:
+    code = task().mov(1, 10).insn(0x07, 1, imm=-16).insn(0xB7, 2, imm=16).helper(16)
+    found = findings(enqueue(code.insert(GLOBAL).exit()))
+    assert found["SCX501"].severity is Severity.WARNING
+
+
+def test_the_name_of_a_task() -> None:
+    code = task().load(7, 6, 112, 1).insert(GLOBAL).exit()
+    data = policy({**good(), "enqueue": code}, core={"enqueue": [(8, "task_struct", "0:3", 0)]})
+    assert findings(data)["SCX501"].severity is Severity.WARNING
+
+
+@pytest.mark.parametrize(("pid", "is_oracle"), [(4711, True), (1, False), (0, False)])
+def test_a_fixed_process(pid: int, *, is_oracle: bool) -> None:
+    code = task().load(7, 6, 64, 4).unless(7, pid, INSERT + 1).insert(LOCAL).go(INSERT)
+    assert ("SCX501" in findings(enqueue(code.insert(GLOBAL).exit()))) is is_oracle
+
+
+def test_another_number_of_a_task() -> None:
+    code = task().load(7, 6, 96, 4).unless(7, 4711, INSERT + 1).insert(LOCAL).go(INSERT)
+    assert "SCX501" not in findings(enqueue(code.insert(GLOBAL).exit()))
+
+
+# ---- CPUs ----------------------------------------------------------------------------
+
+
+def test_an_idle_cpu_that_there_may_not_be() -> None:
+    code = Code().load(1, 1, 0).insn(0xB7, 2).call("scx_bpf_pick_idle_cpu")
+    found = findings(policy({**good(), "select_cpu": code.insn(0x95)}))
+    assert found["SCX402"].severity is Severity.SUSPECT
+
+
+def test_an_idle_cpu_or_the_last_one() -> None:
+    code = Code().load(7, 1, 8).load(1, 1, 0).insn(0xB7, 2).call("scx_bpf_pick_idle_cpu")
+    code.insn(0x66, 0, off=1, imm=-1).mov(0, 7).insn(0x95)
+    assert findings(policy({**good(), "select_cpu": code})) == {}
+
+
 # ---- loops ---------------------------------------------------------------------------
+
+
+def each_number(count: int, kfunc: str) -> Code:
+    """Call a function with each number below ``count``."""
+    code = Code().insn(0xB7, 2).insn(0xB7, 3, imm=count)
+    code.mov(1, 10).insn(0x07, 1, imm=-8).call("bpf_iter_num_new")
+    code.mov(1, 10).insn(0x07, 1, imm=-8).call("bpf_iter_num_next").insn(0x15, 0, off=4)
+    return code.load(1, 0, 0, 4).insn(0xB7, 2, imm=-1).call(kfunc).go(-8).exit()
+
+
+def iterator(code: Code, at: int, name: str) -> Code:
+    """Three instructions: call a function for the iterator at that place of the stack."""
+    return code.mov(1, 10).insn(0x07, 1, imm=at).call(name)
+
+
+@pytest.mark.parametrize(("count", "too_many"), [(300, False), (70_000, True)])
+def test_a_loop_with_two_ways_back_is_one_loop(count: int, *, too_many: bool) -> None:
+    code = iterator(Code().insn(0xB7, 2).insn(0xB7, 3, imm=count), -8, "bpf_iter_num_new")
+    code.insn(0xB7, 7, imm=1)
+    code = iterator(code, -8, "bpf_iter_num_next").insn(0x15, 0, off=3)
+    code.load(8, 0, 0, 4).insn(0x15, 8, off=-7, imm=5).go(-7)
+    assert ("SCX301" in rejected(policy({**good(), "tick": code.exit()}))) is too_many
+
+
+@pytest.mark.parametrize("begin", ["bpf_iter_num_new", "begin"])
+def test_an_iterator_that_each_lap_begins_again(begin: str) -> None:
+    code = iterator(Code().insn(0xB7, 2).insn(0xB7, 3, imm=300), -8, "bpf_iter_num_new")
+    code = iterator(code, -8, "bpf_iter_num_next").insn(0x15, 0, off=11)
+    code = iterator(code.insn(0xB7, 2).insn(0xB7, 3, imm=300), -16, begin)
+    code = iterator(code, -16, "bpf_iter_num_next").insn(0x15, 0, off=1).go(-5).go(-15)
+    functions = {"begin": Code().call("bpf_iter_num_new").exit()}
+    assert "SCX301" in rejected(policy({**good(), "tick": code.exit()}, functions))
 
 
 def bpf_loop(count: int, callback: str) -> Code:
@@ -251,6 +399,50 @@ def test_a_count_that_is_not_bounded_counts_in_full() -> None:
     assert "SCX301" in rejected(policy({**good(), "tick": code}))
 
 
+@pytest.mark.parametrize(("inner", "too_many"), [(0, False), (10, True)])
+def test_what_user_space_may_send_is_counted(inner: int, *, too_many: bool) -> None:
+    code = Code().address(1, "sent").address(2, "lap").insn(0xB7, 3).insn(0xB7, 4).helper(209)
+    functions = {"lap": bpf_loop(inner, "bottom"), "bottom": Code().exit()}
+    maps = {"sent": {"type": 31, "max_entries": 1 << 16}}
+    data = policy({**good(), "dispatch": code.exit()}, functions, maps=maps)
+    assert ("SCX301" in rejected(data)) is too_many
+
+
+def test_comparisons_in_a_tree_are_counted() -> None:
+    code = Code().mov(1, 10).mov(2, 10).address(3, "less").insn(0xB7, 4).insn(0xB7, 5)
+    code.call("bpf_rbtree_add_impl").exit()
+    functions = {"less": bpf_loop(2000, "bottom"), "bottom": Code().exit()}
+    assert "SCX301" in rejected(policy({**good(), "tick": code}, functions))
+
+
+def test_a_callback_that_is_not_known_counts_as_anything() -> None:
+    code = Code().insn(0xB7, 1, imm=3).load(2, 1, 0).insn(0xB7, 3).insn(0xB7, 4).helper(181)
+    assert "SCX301" in rejected(policy({**good(), "tick": code.exit()}))
+
+
+def counting(stores: Code) -> bytes:
+    """A policy that goes round as often as a variable of its own says."""
+    loop = Code().address(7, "count").load(1, 7, 0, 4).address(2, "bottom").insn(0xB7, 3)
+    loop.insn(0xB7, 4).helper(181).exit()
+    callbacks = {**good(), "tick": loop, "init": stores}
+    return policy(callbacks, {"bottom": Code().exit()}, variables=["count"])
+
+
+def stored(*numbers: int) -> Code:
+    code = Code().address(7, "count")
+    for number in numbers:
+        code.insn(0xB7, 8, imm=number).store(7, 0, 8, 4)
+    return code.exit()
+
+
+def test_a_variable_is_what_was_stored_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "SCX301" not in rejected(counting(stored(5, 9)))
+    assert "SCX301" in rejected(counting(stored(5, 9, 1 << 20)))
+    monkeypatch.setattr(interpret, "STEPS", 9)
+    last_is_not_seen = counting(stored(5, 9, 9, 9, 1 << 20))
+    assert "SCX301" in rejected(last_is_not_seen)
+
+
 # ---- hostile input -------------------------------------------------------------------
 
 
@@ -264,6 +456,19 @@ def test_damage_never_ends_in_an_exception() -> None:
         for _ in range(chance.choice((1, 2, 8))):
             data[chance.randrange(len(data))] = chance.randrange(256)
         analyse(bytes(data), about, KERNEL)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        Code().insn(0xB7, 0),  # falls off the end
+        Code().insn(0xB7, 0).insn(0x55, 0, off=-2),  # ... unless it jumps
+        Code().insn(0x18, 0).insn(0x95),  # half of an instruction looks like the end
+    ],
+)
+def test_a_function_must_have_an_end(code: Code) -> None:
+    for data in (policy({**good(), "tick": code}), policy(good(), {"unused": code})):
+        assert rejected(data) == {"SCX002"}
 
 
 def test_many_branches_take_bounded_time() -> None:

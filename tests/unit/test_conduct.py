@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from schedcpd.deploy.breaker import (
+    MS,
     OTHERS_STARVED,
     OTHERS_WAIT,
     THROUGHPUT,
@@ -17,8 +19,11 @@ from schedcpd.deploy.breaker import (
     GuardSample,
 )
 from schedcpd.deploy.deployer import Deployer
+from schedcpd.deploy.meter import Meter as RealMeter
+from schedcpd.deploy.meter import Sample
 from schedcpd.deploy.states import MachineState
 from schedcpd.errors import Ejected, ForeignScheduler, KernelRejected, LoaderLost, SchedcpError
+from schedcpd.kernel.latency import SLOTS, CgroupLatency, total
 from schedcpd.model import (
     CanaryDecision,
     Deployment,
@@ -26,11 +31,13 @@ from schedcpd.model import (
     ExitRecord,
     Objective,
     Origin,
+    Workload,
 )
 from unit.fakes import (
     GOOD,
     HARM,
     FakeKernel,
+    FakeMeter,
     cancel_all,
     make_policy,
     make_workload,
@@ -350,3 +357,58 @@ async def test_harm_found_at_the_moment_of_a_revert_is_not_forgotten(
     await taking
     assert kernel.ledger.entries
     assert deployer.deployments.newest[1].state is not DeploymentState.REVERTED
+
+
+class Waits(FakeMeter):
+    """Another workload that waits for so many milliseconds each time, in each sample anew."""
+
+    def __init__(self, kernel: FakeKernel, often: int) -> None:
+        super().__init__(kernel)
+        self.ms = 1
+        self._often = often
+        self._sum = CgroupLatency()
+        self._real = RealMeter(Path(), Path(), lambda: None, tuple, lambda: 0.0, lambda: 0.0)
+
+    def sample(self, workload: Workload, counters: Mapping[str, int] | None = None) -> Sample:
+        wait_ns = (self.ms if self._kernel.policy else 1) * MS
+        slots = [0] * SLOTS
+        slots[wait_ns.bit_length() - 1] = self._often
+        more = CgroupLatency(self._often, self._often * wait_ns, 0, tuple(slots))
+        self._sum = total((self._sum, more))
+        return Sample(self._kernel.now, latencies={5: self._sum})
+
+    def window(self, before: Sample, after: Sample) -> GuardSample:
+        return self._real.window(before, after)
+
+
+@pytest.mark.parametrize("often", [3, 300])
+@pytest.mark.parametrize(("bad", "trips"), [(1, False), (8, True)])
+async def test_window_that_was_bad_once_counts_once(often: int, bad: int, trips: bool) -> None:
+    kernel = FakeKernel()
+    kernel.meter = meter = Waits(kernel, often)
+    deployer = kernel.deployer()
+    await deploy(deployer, Origin.MANUAL)
+    await kernel.pass_windows(8)
+    meter.ms = 60 if often > 100 else 400
+    await kernel.pass_windows(bad)
+    meter.ms = 1
+    await kernel.pass_windows(8)
+    assert (last(deployer).state is DeploymentState.TRIPPED) is trips
+    await deployer.revert("the test is over")
+
+
+@pytest.mark.parametrize("steps", range(10))
+async def test_harm_that_was_found_is_not_forgotten_by_whoever_reverts(
+    kernel: FakeKernel, deployer: Deployer, steps: int
+) -> None:
+    await deploy(deployer, Origin.MANUAL)
+    kernel.meter.candidate = replace(GOOD, enqueued=5, dispatched=0)
+    await kernel.pass_windows(2)
+    before = len(kernel.meter.windows)
+    kernel.let_pass()
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    await deployer.revert("a person said so")
+    found = len(kernel.meter.windows) > before
+    assert (last(deployer).state is DeploymentState.TRIPPED) is found
+    assert bool(kernel.ledger.entries) is found

@@ -391,6 +391,8 @@ async def test_policy_that_is_slow_to_leave_is_waited_for(
         await kernel.pass_windows()
     assert deployer.state is MachineState.DEFAULT
     assert len([one for one in caplog.records if "still in the kernel" in one.message]) == told
+    (ended,) = deployer.deployments.newest.values()
+    assert ("still in the kernel" in ended.error) is bool(told)
 
 
 async def test_kernel_upgrade_stays_on_the_default_until_verified_again() -> None:

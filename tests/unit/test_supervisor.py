@@ -111,6 +111,7 @@ class Machine:
         self.busy: set[str] = {BATCH}
         self.fits = True
         self.gone: set[str] = set()
+        self.fault: OSError | None = None  # of every look
         self.looks = 0
         self.ticks = asyncio.Semaphore(0)
         stages = Stages(
@@ -155,6 +156,8 @@ class Machine:
 
     async def profile(self, workload: Workload) -> WorkloadProfile:
         self.looks += 1
+        if self.fault is not None:
+            raise self.fault
         if workload.id in self.gone:
             raise WorkloadGone(workload.id)
         return make_profile(40 if workload.id in self.busy else 1)
@@ -870,3 +873,13 @@ async def test_hotplug_between_two_turns_is_no_fault(machine: Machine) -> None:
     assert machine.supervisor.active is not None
     assert machine.supervisor.active.state is DeploymentState.CANARY
     assert not machine.supervisor.quarantines
+
+
+async def test_workload_that_cannot_be_looked_at_for_once_is_looked_after(machine: Machine) -> None:
+    await machine.start_batch()
+    machine.fault = OSError(24, "too many open files")
+    await machine.tick()
+    machine.fault = None
+    machine.fits = False
+    await machine.tick(MISSES_TO_LET_GO)
+    assert machine.kernel.policy == ""

@@ -71,21 +71,36 @@ def test_slowest_window_of_each_cgroup() -> None:
     assert worst_of([first, second]).others == slowest
 
 
-def test_waits_of_a_longer_window() -> None:
-    longer = GuardSample(
-        at=1.0,
-        window_s=5.0,
-        own_wait_p99_ns=1,
-        own_waits=2,
-        others_wait_p99_ns=3,
-        others_waits=4,
-        others={5: Waited(6.0, 7)},
-        throughput=8.0,
-        pressure_some=0.9,
-    )
-    window = since(WINDOW, longer)
-    assert (window.own_wait_p99_ns, window.own_waits) == (1, 2)
-    assert (window.others_wait_p99_ns, window.others_waits) == (3, 4)
-    assert window.others == longer.others
+LONGER = GuardSample(
+    at=1.0,
+    window_s=5.0,
+    own_wait_p99_ns=5,
+    own_waits=200,
+    others_wait_p99_ns=30,
+    others_waits=400,
+    others={1: Waited(6.0, 7), 2: Waited(9.0, 20), 3: Waited(90.0, 50)},
+    throughput=8.0,
+    pressure_some=0.9,
+)
+
+
+def test_few_waits_are_seen_together_with_those_before() -> None:
+    others = {1: Waited(7.0, 4), 2: Waited(8.0, 4), 4: Waited(3.0, 90)}
+    window = since(replace(WINDOW, others=others), LONGER)
+    assert (window.own_wait_p99_ns, window.own_waits) == (5, 200)
+    assert (window.others_wait_p99_ns, window.others_waits) == (9, 400), "it is calm again"
+    seen = {1: Waited(6.0, 7), 2: Waited(8.0, 20), 4: Waited(3.0, 90)}
+    assert window.others == seen, "the third did not wait at all in the window itself"
     kept = (window.throughput, window.pressure_some, window.window_s)
     assert kept == (WINDOW.throughput, WINDOW.pressure_some, WINDOW.window_s)
+
+
+def test_many_waits_speak_for_themselves() -> None:
+    many = replace(WINDOW, own_waits=100, others_waits=100, others={1: Waited(7.0, 5)})
+    assert since(many, LONGER) == many
+
+
+def test_without_a_wait_there_is_nothing_to_see() -> None:
+    nothing = GuardSample(1.0, 1.0)
+    window = since(nothing, LONGER)
+    assert (window.own_wait_p99_ns, window.others_wait_p99_ns, window.others) == (None, None, {})

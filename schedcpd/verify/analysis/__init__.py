@@ -48,8 +48,10 @@ def analyse(data: bytes, card: Card, kernel: Btf) -> tuple[Finding, ...]:
 
 def _judge(program: Program, ops: Ops, card: Card, about: PolicyObject) -> list[Finding]:
     walk = Walk(program, card, study(program), Values())
-    found = _check(_analysis(walk, ops, card), about)
-    if walk.memory.stored and any(one.rule in NEED_VARIABLES for one in found):
+    analysis = _analysis(walk, ops, card)
+    found = _check(analysis, about)
+    every_store = walk.memory.stored and analysis.is_complete(*analysis.outcomes)
+    if every_store and any(one.rule in NEED_VARIABLES for one in found):
         # Now it is known what the policy's own variables can be: walk again with that.
         walk.memory.settled = dict(walk.memory.stored)
         found = _check(_analysis(walk, ops, card), about)

@@ -32,6 +32,7 @@ class Act(StrEnum):
     READ_MAP = "read-map"
     LOOP = "loop"
     FOR_EACH = "for-each"
+    DRAIN = "drain"  # of what user space has written
     TIMER = "timer"
     SUB_DISPATCH = "sub-dispatch"
     OTHER = "other"
@@ -276,8 +277,10 @@ HELPERS: Mapping[int, tuple[str, Call]] = {
     202: ("bpf_dynptr_write", Call(bounds=INT)),
     203: ("bpf_dynptr_data", Call(points_to="record")),
     208: ("bpf_ktime_get_tai_ns", VOID),
-    209: ("bpf_user_ringbuf_drain", Call(Act.POP)),
+    209: ("bpf_user_ringbuf_drain", Call(Act.DRAIN, bounds=INT)),
     210: ("bpf_cgrp_storage_get", Call(points_to=VALUE)),
     211: ("bpf_cgrp_storage_delete", Call(bounds=INT)),
 }
 MAX_LOOPS = 8 << 20  # BPF_MAX_LOOPS, of bpf_loop and of the number iterator
+MAX_SAMPLES = 128 << 10  # BPF_MAX_USER_RINGBUF_SAMPLES, of bpf_user_ringbuf_drain
+TREE_DEPTH = 64  # comparisons for one node that is put into a tree

@@ -155,7 +155,7 @@ def _own_queues(analysis: Analysis) -> Iterator[Finding]:
     ):
         return
     pushed = list(analysis.sites(Act.PUSH, callback="enqueue"))
-    popped = [one for one in analysis.sites(Act.POP) if one.callback in TAKING]
+    popped = [one for one in analysis.sites(Act.POP, Act.DRAIN) if one.callback in TAKING]
     sources = {map_of(site) for site in popped}
     for site in pushed[:1]:
         if not popped or (map_of(site) and sources.isdisjoint((map_of(site), ""))):

@@ -5,9 +5,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from schedcpd.verify.analysis.api import HELPERS, MAX_LOOPS, VALUE, Act, Call, kfunc
+from schedcpd.verify.analysis.api import (
+    HELPERS,
+    MAX_LOOPS,
+    MAX_SAMPLES,
+    TREE_DEPTH,
+    VALUE,
+    Act,
+    Call,
+    kfunc,
+)
 from schedcpd.verify.analysis.memory import OWN, Memory
-from schedcpd.verify.analysis.outcome import CODE, MAP, MISSING, STORE, Outcome, Site
+from schedcpd.verify.analysis.outcome import MAP, MISSING, STORE, Outcome, Site, entry_of
 from schedcpd.verify.analysis.program import Insn, Program, base_name
 from schedcpd.verify.analysis.state import State
 from schedcpd.verify.analysis.values import MASK32, MASK64, Origin, Values
@@ -160,7 +169,14 @@ class Effects:
             state.count("inserts" if site.is_own else "others")
             if not site.is_own:
                 state.count("tries")
-        elif act in (Act.CONSUME, Act.MOVE, Act.SUB_DISPATCH, Act.ITERATE_QUEUE, Act.POP):
+        elif act in (
+            Act.CONSUME,
+            Act.MOVE,
+            Act.SUB_DISPATCH,
+            Act.ITERATE_QUEUE,
+            Act.POP,
+            Act.DRAIN,
+        ):
             state.count("tries")
         elif act == Act.PUSH:
             state.count("pushes")
@@ -205,10 +221,9 @@ class Effects:
         state.memory[pointer, 0] = 4, number
 
     def _callbacks(self, state: State, site: Site) -> None:
-        pointed = site.points_to[1] if len(site.points_to) > 1 else ""
-        if not pointed.startswith(CODE):
+        entry = entry_of(site)
+        if entry < 0:
             return
-        entry = int(pointed.removeprefix(CODE))
         if site.act == Act.TIMER:
             self.timers.add(entry)
         elif site.act == Act.LOOP:
@@ -225,6 +240,15 @@ class Effects:
                 state, "element", (1, MASK64), Origin.STATE, f"value:{map_name}"
             )
             self._loop(entry, 0, most, (state.regs[1], key, value, state.regs[3]))
+        elif site.act == Act.DRAIN:
+            sample = self.memory.fresh(state, "sample", (1, MASK64), Origin.FREE, "record")
+            self._loop(entry, 0, MAX_SAMPLES, (sample, state.regs[3]))
+        elif site.act == Act.PUSH:
+            nodes = [
+                self.memory.fresh(state, which, (1, MASK64), Origin.STATE, "own")
+                for which in ("node", "other")
+            ]
+            self._loop(entry, 0, TREE_DEPTH, tuple(nodes))
 
     def _loop(self, entry: int, least: int, most: int, arguments: tuple[int, ...]) -> None:
         self.loop_callback = Loop(entry, least, most, arguments)

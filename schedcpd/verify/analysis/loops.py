@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from schedcpd.verify.analysis.api import MAX_LOOPS, Act
+from schedcpd.verify.analysis.api import MAX_LOOPS, MAX_SAMPLES, TREE_DEPTH, Act
 from schedcpd.verify.analysis.cycles import Cycle, cycles
 from schedcpd.verify.analysis.findings import Analysis
 from schedcpd.verify.analysis.flow import JMP, JMP32, successors
-from schedcpd.verify.analysis.outcome import CODE, Site, map_of
+from schedcpd.verify.analysis.outcome import Site, entry_of, map_of
 from schedcpd.verify.analysis.program import CALL, JCOND, LD_IMM64, Function
 from schedcpd.verify.analysis.values import MASK32
 
@@ -23,8 +23,9 @@ VERIFIER_STEPS = 1_000_000  # the kernel's verifier walks a plain loop lap by la
 ENDLESS = 1 << 60
 CALLS = 8  # how deep functions call each other, as the kernel allows
 CYCLES = 256  # loops in one function; with more of them it is not worth counting
-LOOP_HELPERS = (164, 181)  # bpf_for_each_map_elem and bpf_loop
-LOOPING = (Act.LOOP, Act.FOR_EACH)
+LOOP_HELPERS = (164, 181, 209)  # bpf_for_each_map_elem, bpf_loop, bpf_user_ringbuf_drain
+LOOPING = (Act.LOOP, Act.FOR_EACH, Act.DRAIN)
+SAMPLE_BYTES = 8  # the least that one takes in a ring buffer
 Iterator = tuple[int, tuple[int, ...]]  # where it is, and in which call of its function
 ITERATING = (Act.ITERATE, Act.ITERATE_QUEUE)
 NUMBERS_NEW, NUMBERS_NEXT = "bpf_iter_num_new", "bpf_iter_num_next"
@@ -50,15 +51,12 @@ class Budget:
             self._read(site)
 
     def _read(self, site: Site) -> None:
-        if site.act in LOOPING:
-            about = self._program.maps.get(map_of(site))
-            most = about.max_entries if about else MAX_LOOPS
-            if site.act == Act.LOOP:
-                most = min(site.bounds[0][1] & MASK32, MAX_LOOPS)
+        entry = entry_of(site)
+        if site.act in LOOPING or (site.act == Act.PUSH and entry >= 0):
+            # What is not known to be called may be anything.
+            most = self._laps_of(site) if entry >= 0 else ENDLESS
             self._calls[site.place] = max(self._calls[site.place], most)
-            pointed = site.points_to[1]
-            if pointed.startswith(CODE):
-                self._entries[site.place].add(int(pointed.removeprefix(CODE)))
+            self._entries[site.place] |= {entry} - {-1}
         elif site.act in ITERATING:
             one = site.values[0], site.chain
             most = _count(site) if site.name == NUMBERS_NEW else QUEUE_LAPS
@@ -68,6 +66,17 @@ class Budget:
             self._next[site.place].add((site.values[0], site.chain))
         elif site.act == Act.CREATE:
             self._creates.add(site.place)
+
+    def _laps_of(self, site: Site) -> int:
+        """How often a call makes the kernel call a function of the policy."""
+        if site.act == Act.LOOP:
+            return min(site.bounds[0][1] & MASK32, MAX_LOOPS)
+        if site.act == Act.PUSH:
+            return TREE_DEPTH
+        about = self._program.maps.get(map_of(site))
+        if site.act == Act.DRAIN:
+            return min(about.max_entries // SAMPLE_BYTES, MAX_SAMPLES) if about else MAX_SAMPLES
+        return about.max_entries if about else MAX_LOOPS
 
     def laps(self, entry: int, depth: int = 0) -> int:
         """How many laps a call of this function may make in all."""

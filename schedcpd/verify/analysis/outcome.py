@@ -62,3 +62,10 @@ def map_of(site: Site) -> str:
     """The map that a call is about, empty when it is not known."""
     pointed = site.points_to[0] if site.points_to else ""
     return pointed.removeprefix(MAP) if pointed.startswith(MAP) else ""
+
+
+def entry_of(site: Site) -> int:
+    """The function of the policy that a call makes the kernel call, -1 when there is none."""
+    at = 2 if site.act == Act.PUSH else 1
+    pointed = site.points_to[at] if len(site.points_to) > at else ""
+    return int(pointed.removeprefix(CODE)) if pointed.startswith(CODE) else -1

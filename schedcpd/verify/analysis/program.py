@@ -39,6 +39,7 @@ PSEUDO_CALL, PSEUDO_FUNC = 1, 4
 JUMP_CLASSES = (5, 6)
 LONG_JUMP = 0x06
 JCOND = 0xE5
+LAST = (EXIT, 0x05, LONG_JUMP)  # an exit or a jump: what a function may end with
 MASK64 = (1 << 64) - 1
 
 
@@ -196,6 +197,8 @@ class _Reader:
                 raise DamagedError("an instruction uses a register that does not exist")
             if wide:
                 first = self.code[-1]
+                if op:
+                    raise DamagedError("an instruction is cut in half")
                 first.imm = (first.imm & 0xFFFFFFFF) | (imm & 0xFFFFFFFF) << 32
             wide = not wide and op == LD_IMM64
             self.code.append(insn)
@@ -212,6 +215,8 @@ class _Reader:
             end = entry + symbol.size // INSN.size
             if end > self._section_end(symbol.index):
                 raise DamagedError("a function reaches beyond its section")
+            if end == entry or self.code[end - 1].op not in LAST:
+                raise DamagedError("a function has no end")
             if len(self.functions) >= FUNCTION_LIMIT:
                 raise DamagedError(f"it has more than {FUNCTION_LIMIT} functions")
             self.functions[entry] = Function(symbol.name, entry, end, symbol.section)

@@ -11,6 +11,7 @@ from schedcpd.kernel.btf_ext import CoreRelocation, RelocationKind
 
 LD_IMM64 = 0x18
 PLAIN = RelocationKind
+ENUMS = (Kind.ENUM, Kind.ENUM64)
 
 
 class Patched(Protocol):
@@ -31,16 +32,19 @@ class Target:
         self.kernel = kernel
         self._candidates: dict[str, list[int]] = {}
 
-    def candidates(self, name: str) -> list[int]:
-        """The kernel's types of that name; libbpf drops ___ and what follows."""
+    def candidates(self, type_id: int) -> list[int]:
+        """The kernel's types of that name and kind; libbpf drops ___ and what follows."""
+        name = self.local.name(type_id)
         name = name.partition("___")[0] or name
         if name and name not in self._candidates:
             self._candidates |= self.kernel.ids([name])
-        return self._candidates.get(name, [])
+        kind = self.local.kind(type_id)
+        kinds = ENUMS if kind in ENUMS else (kind,)
+        return [one for one in self._candidates.get(name, ()) if self.kernel.kind(one) in kinds]
 
     def has_type(self, type_id: int) -> bool:
-        """Whether the kernel has a type of that name."""
-        return bool(self.candidates(self.local.name(type_id)))
+        """Whether the kernel has such a type."""
+        return bool(self.candidates(type_id))
 
     def enumerator(self, type_id: int, access: Sequence[int]) -> int | None:
         """The kernel's value of an enumerator; None when it has none."""
@@ -49,7 +53,7 @@ class Target:
         if len(access) != 1 or access[0] >= len(values):
             return None
         name = values[access[0]][0].partition("___")[0]
-        for candidate in self.candidates(self.local.name(type_id)):
+        for candidate in self.candidates(type_id):
             found = dict(self.kernel.enumerators(self.kernel.resolved(candidate)))
             if name in found:
                 return found[name]
@@ -60,7 +64,7 @@ class Target:
         names = self._path(self.local.resolved(type_id), access[1:])
         if names is None:
             return None
-        for candidate in self.candidates(self.local.name(type_id)):
+        for candidate in self.candidates(type_id):
             offset = self._offset(self.kernel.resolved(candidate), names)
             if offset is not None:
                 return offset

@@ -205,7 +205,7 @@ class Attachment:
         if self._left is not None:
             return self._left
         if self._link is not None:
-            self._link.destroy()
+            self._link.detach()
             self._link = None
         deadline = self._clock.now() + LEAVE_S
         while (record := self.exit_record()) is None and self._clock.now() < deadline:

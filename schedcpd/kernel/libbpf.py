@@ -64,6 +64,7 @@ FUNCTIONS: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "bpf_map__initial_value": (c_void_p, (c_void_p, ctypes.POINTER(c_size_t))),
     "bpf_map__attach_struct_ops": (c_void_p, (c_void_p,)),
     "bpf_link__fd": (c_int, (c_void_p,)),
+    "bpf_link__detach": (c_int, (c_void_p,)),
     "bpf_link__destroy": (c_int, (c_void_p,)),
 }
 
@@ -214,8 +215,17 @@ class Link:
         """The link's descriptor, which stays libbpf's to close; negative when there is none."""
         return int(self._lib.bpf_link__fd(self._pointer))
 
+    def detach(self) -> None:
+        """Take a policy out, whoever else may hold a descriptor of its link, and let go.
+
+        Returns when the kernel's own scheduler has all tasks again.
+        """
+        if self._pointer is not None:
+            self._lib.bpf_link__detach(self._pointer)
+        self.destroy()
+
     def destroy(self) -> None:
-        """Let go; returns when the kernel's own scheduler has all tasks again."""
+        """Let go."""
         if self._pointer is not None:
             self._lib.bpf_link__destroy(self._pointer)
             self._pointer = None

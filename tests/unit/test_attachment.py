@@ -107,7 +107,7 @@ class Simulated:
         self.set_state("enabled", "scx_batch")
         return self
 
-    def destroy(self) -> None:
+    def detach(self) -> None:
         self.links -= 1
         if not any(self.areas[".data.sxexit"][:4]) and self.leaves_with:
             self.end(self.leaves_with)

@@ -58,6 +58,7 @@ class FakeLibrary:
 
     def __init__(self, broken: str = "") -> None:
         self.broken = broken
+        self.detached: list[int] = []
         self.destroyed: list[int] = []
 
     def bpf_object__open_mem(self, *_: object) -> int:
@@ -72,6 +73,11 @@ class FakeLibrary:
 
     def bpf_link__fd(self, link: int) -> int:
         return -1 if self.broken == "fd" else link + 100
+
+    def bpf_link__detach(self, link: int) -> int:
+        assert link not in self.destroyed
+        self.detached.append(link)
+        return -errno.EOPNOTSUPP
 
     def bpf_link__destroy(self, link: int) -> int:
         self.destroyed.append(link)
@@ -93,6 +99,14 @@ def test_every_program_is_attached() -> None:
     opened, _ = fake_object()
     assert [link.fileno() for link in opened.attach_programs()] == [210, 211]
     assert opened.map_fd("cgroups") == 7
+
+
+def test_a_link_is_detached_before_it_is_let_go_of() -> None:
+    opened, library = fake_object()
+    first, _ = opened.attach_programs()
+    first.detach()
+    first.detach()
+    assert library.detached == library.destroyed == [110]
 
 
 def test_a_link_is_let_go_of_once() -> None:

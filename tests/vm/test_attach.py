@@ -83,6 +83,16 @@ def test_killed_daemon_or_loader_gives_the_default_back_at_once(
     assert policy(machine) == ""
 
 
+def test_revert_works_whoever_else_holds_the_link(machine: Machine) -> None:
+    schedctl(machine, "apply", start_idle(machine), "scx_fair")
+    held = "/sys/fs/bpf/held"
+    find = "bpftool link show | sed -nE 's/^([0-9]+): struct_ops.*/\\1/p'"
+    machine.run(f"bpftool link pin id $({find}) {held}")
+    schedctl(machine, "revert")
+    assert policy(machine) == ""
+    machine.run(["rm", held])
+
+
 def test_two_at_once(machine: Machine) -> None:
     workload = start_idle(machine)
     both = (

@@ -111,7 +111,7 @@ class Daemon:
 
     def _make_supervisor(self) -> Supervisor:
         places, release = self._places, os.uname().release
-        verifier = VerifierClient(places.verifier)
+        verifier = VerifierClient(places.verifier, changed=self._check_policies)
         meter = Meter(
             cgroup=places.cgroup,
             pressure=places.proc / "pressure/cpu",

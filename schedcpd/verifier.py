@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from pathlib import Path
 
 from schedcpd.errors import VerifierLost
@@ -28,9 +28,16 @@ SILENCE_S = 300.0
 class VerifierClient:
     """The verifier behind the socket at ``path``."""
 
-    def __init__(self, path: Path = SOCKET, silence_s: float = SILENCE_S) -> None:
+    def __init__(
+        self,
+        path: Path = SOCKET,
+        silence_s: float = SILENCE_S,
+        changed: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """``changed`` is awaited when policies or tokens may have changed, before it is said."""
         self._path = path
         self._silence_s = silence_s
+        self._changed = changed
 
     async def verify(
         self,
@@ -47,6 +54,14 @@ class VerifierClient:
         request: dict[str, object] = {"action": "verify", "policy": policy}
         if card or source:
             request |= {"card": card, "source": source, "enroll": enroll}
+        report = await self._report(request, on_progress)
+        if enroll or not source:
+            await self._tell_changed()
+        return report
+
+    async def _report(
+        self, request: dict[str, object], on_progress: Callable[[Progress], None]
+    ) -> Report:
         async with contextlib.aclosing(self._answers(request)) as answers:
             async for event, fields in answers:
                 try:
@@ -57,6 +72,10 @@ class VerifierClient:
                     raise VerifierLost(str(exc)) from exc
                 on_progress(step)
         raise VerifierLost("its answer ended too early")
+
+    async def _tell_changed(self) -> None:
+        if self._changed is not None:
+            await self._changed()
 
     async def withdraw(self, policy: str) -> None:
         """Remove an enrolled policy and its token; VerifierLost with the reason when it cannot."""
@@ -74,6 +93,7 @@ class VerifierClient:
         async with contextlib.aclosing(self._answers(request)) as answers:
             async for event, _ in answers:
                 if event == "done":
+                    await self._tell_changed()
                     return
         raise VerifierLost("its answer ended too early")
 

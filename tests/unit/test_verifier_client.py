@@ -71,6 +71,25 @@ async def test_a_source_goes_along(server: Server) -> None:
     assert server.requests == [{**request, "card": "card", "source": "source", "enroll": True}]
 
 
+async def test_the_daemon_looks_again_before_it_is_told(server: Server) -> None:
+    looks = []
+
+    async def look() -> None:
+        looks.append(len(server.requests))
+
+    client = VerifierClient(server.path, changed=look)
+    server.answer = [VERDICT]
+    await client.verify("scx_a", "card", "source", False, print)
+    assert looks == [], "nothing was installed"
+    await client.verify("scx_a", "card", "source", True, print)
+    await client.verify("scx_a", "", "", False, print)
+    server.answer = [{"event": "done"}]
+    await client.withdraw("scx_a")
+    await client.revoke("0" * 64)
+    await client.reinstate("0" * 64)
+    assert looks == [2, 3, 4, 5, 6]
+
+
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [

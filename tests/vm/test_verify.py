@@ -9,7 +9,8 @@ from lab.machine import Machine
 from vm.guest import SCHEDULERS, asked, await_default, policy, schedctl, start_idle
 
 ENROLLED = Path(__file__).with_name("enrolled")
-LEFT = "pgrep --full 'qemu-system|schedcpd.verify.serve|bwrap|clang'"
+# Written so that it does not find the shell that looks.
+LEFT = "pgrep --full '[q]emu-system|schedcpd[.]verify[.]serve|[b]wrap|[c]lang'"
 
 TAMPER = """
 import random

@@ -34,7 +34,7 @@ min_kernel = "6.16"
 requires_kfuncs = []
 honours = []
 ignores = []
-timeout_ms = 5000
+timeout_ms = {timeout_ms}
 """
 
 SIGN = """
@@ -125,10 +125,11 @@ def seconds_to_default(machine: Machine, command: str) -> float:
     return int(machine.run(script, timeout_s=60).stdout) / 1e9
 
 
-def install_policy(machine: Machine, name: str) -> None:
+def install_policy(machine: Machine, name: str, timeout_ms: int = 5000) -> None:
     """Compile a broken policy, install it and sign a token for it with the verifier's key.
 
-    The verifier itself would refuse it: what is tested with it is what catches a policy later.
+    The verifier itself would refuse it: what is tested with it is what catches a policy later. With
+    a short timeout that is the kernel, with a longer one the daemon may be faster.
     """
     with tempfile.TemporaryDirectory() as place:
         out = Path(place)
@@ -141,7 +142,7 @@ def install_policy(machine: Machine, name: str) -> None:
         folder = f"{SCHEDULERS}/{name}"
         machine.run(["mkdir", "-p", folder])
         machine.copy_in(out / f"{name}.bpf.o", f"{folder}/{name}.bpf.o")
-        (out / "card").write_text(CARD.format(name=name))
+        (out / "card").write_text(CARD.format(name=name, timeout_ms=timeout_ms))
         machine.copy_in(out / "card", f"{folder}/{name}.toml")
     machine.run(["python3", "-c", SIGN, name])
     machine.wait_for(lambda: name in schedctl(machine, "policies").stdout, ATTACH_S)

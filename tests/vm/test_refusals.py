@@ -76,7 +76,7 @@ def test_policy_that_fails_at_once(machine: Machine) -> None:
 
 def test_policy_that_stalls_is_ejected_and_told(machine: Machine) -> None:
     workload = start_idle(machine)
-    install_policy(machine, "scx_stall")
+    install_policy(machine, "scx_stall", timeout_ms=1000)
     machine.start("while :; do :; done", unit="victim", user="user")
     schedctl(machine, "apply", workload, "scx_stall", check=False)
     await_default(machine)
@@ -90,7 +90,7 @@ def test_policy_that_stalls_is_ejected_and_told(machine: Machine) -> None:
 
 def test_daemon_keeps_its_footing_under_a_policy_that_freezes_the_rest(machine: Machine) -> None:
     workload = start_idle(machine)
-    install_policy(machine, "scx_hog")
+    install_policy(machine, "scx_hog", timeout_ms=1000)
     for number in range(4):
         machine.start("while :; do :; done", unit=f"hog{number}", user="user")
     schedctl(machine, "apply", workload, "scx_hog", check=False)

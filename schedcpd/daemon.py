@@ -36,11 +36,11 @@ from schedcpd.errors import (
 )
 from schedcpd.jobs import Jobs
 from schedcpd.kernel import cgroupfs, sched_ext
-from schedcpd.model import KernelState, Objective, Plan, Policy, Workload, WorkloadProfile
+from schedcpd.model import KernelState, Objective, Plan, Policy, Rule, Workload, WorkloadProfile
 from schedcpd.plan import rules
 from schedcpd.profile.summary import summarise
 from schedcpd.repository.policies import PolicyStore
-from schedcpd.supervisor import Rule, Supervisor
+from schedcpd.supervisor import Supervisor
 from schedcpd.verifier import SOCKET, VerifierClient
 from schedcpd.watch.cgroups import CgroupWatcher
 from schedcpd.watch.pressure import PressureRanking, PressureWatcher

@@ -280,6 +280,19 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule of the static analysis; the severity is that of a certain finding."""
+
+    id: str
+    title: str
+    severity: Severity
+    catches: str
+    why: str
+    example: str
+    mend: str
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """One thing that the compiler or the static analysis found in a policy."""
 

@@ -27,44 +27,12 @@ from schedcpd.model import (
     Plan,
     Policy,
     Quarantine,
-    Severity,
+    Rule,
     Transition,
     WorkloadState,
 )
 
 WHY_DEPLOYMENTS = 5  # how many of a workload's deployments are told when somebody asks why
-
-
-class Rule(Protocol):
-    """A rule of the static analysis, as people are told of it."""
-
-    @property
-    def id(self) -> str:
-        """Its stable name."""
-
-    @property
-    def severity(self) -> Severity:
-        """What a finding of it means."""
-
-    @property
-    def title(self) -> str:
-        """A few words."""
-
-    @property
-    def catches(self) -> str:
-        """What it catches."""
-
-    @property
-    def why(self) -> str:
-        """Why that matters."""
-
-    @property
-    def example(self) -> str:
-        """A line or two that it would catch."""
-
-    @property
-    def mend(self) -> str:
-        """What to change."""
 
 
 class Registry(Protocol):

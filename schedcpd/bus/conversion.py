@@ -17,7 +17,6 @@ from typing import Any
 from dbus_next.signature import Variant
 
 from schedcpd.bus import names
-from schedcpd.bus.core import Rule
 from schedcpd.model import (
     Canary,
     Deployment,
@@ -29,6 +28,7 @@ from schedcpd.model import (
     KernelState,
     Policy,
     Quarantine,
+    Rule,
     Tunable,
     WorkloadProfile,
     WorkloadRecord,

@@ -17,41 +17,10 @@ from schedcpd.model import (
     Mode,
     Policy,
     Quarantine,
+    Rule,
     WorkloadRecord,
 )
 from schedcpd.signals import Signal
-
-
-class Rule(Protocol):
-    """One rule of the static analysis, as told to people."""
-
-    @property
-    def id(self) -> str:
-        """Its stable name."""
-
-    @property
-    def severity(self) -> str:
-        """What a finding of it means."""
-
-    @property
-    def title(self) -> str:
-        """A few words."""
-
-    @property
-    def catches(self) -> str:
-        """What it catches."""
-
-    @property
-    def why(self) -> str:
-        """Why that matters."""
-
-    @property
-    def example(self) -> str:
-        """A line or two that it would catch."""
-
-    @property
-    def mend(self) -> str:
-        """What to change."""
 
 
 class Core(Protocol):

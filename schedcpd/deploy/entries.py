@@ -6,13 +6,13 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 
+from schedcpd.deploy.messages import decode_exit, encode_exit
 from schedcpd.fields import Fields
 from schedcpd.model import (
     Canary,
     CanaryDecision,
     Deployment,
     DeploymentState,
-    ExitRecord,
     Origin,
     Quarantine,
     Transition,
@@ -51,7 +51,7 @@ def encode(entry: Entry) -> str:
     if isinstance(entry, Deployment):
         fields = {name: getattr(entry, name) for name in Deployment.__dataclass_fields__}
         fields["counters"] = dict(entry.counters)
-        fields["exit"] = entry.exit and asdict(entry.exit)
+        fields["exit"] = encode_exit(entry.exit)
         fields["canary"] = entry.canary and asdict(entry.canary)
         return json.dumps(fields)
     return json.dumps(asdict(entry))
@@ -81,7 +81,7 @@ def read_deployment(body: str) -> Deployment:
         started_at=_number(fields, "started_at"),
         ended_at=_number(fields, "ended_at"),
         attach_ms=_number(fields, "attach_ms"),
-        exit=None if fields.is_null("exit") else _exit(fields.table("exit")),
+        exit=decode_exit(fields, TEXT, TEXT),
         error=_text(fields, "error"),
         counters=fields.integers("counters"),
         reason=_text(fields, "reason"),
@@ -121,16 +121,6 @@ def read_run(body: str) -> Run:
     """A run from its JSON."""
     fields = Fields(json.loads(body))
     return Run(_text(fields, "boot_id"), _number(fields, "started_at"), fields.truth("closed"))
-
-
-def _exit(fields: Fields) -> ExitRecord:
-    return ExitRecord(
-        kind=fields.integer("kind"),
-        code=fields.integer("code"),
-        reason=_text(fields, "reason"),
-        message=_text(fields, "message"),
-        dump=_text(fields, "dump"),
-    )
 
 
 def _canary(fields: Fields) -> Canary | None:

@@ -149,7 +149,9 @@ def encode_exit(record: ExitRecord | None) -> dict[str, object] | None:
     return asdict(record) if record is not None else None
 
 
-def decode_exit(fields: Fields) -> ExitRecord | None:
+def decode_exit(
+    fields: Fields, text_limit: int = TEXT_LIMIT, dump_limit: int = LINE_LIMIT
+) -> ExitRecord | None:
     """The exit record in the field ``exit``, which may be null; BadField."""
     if fields.is_null("exit"):
         return None
@@ -157,9 +159,9 @@ def decode_exit(fields: Fields) -> ExitRecord | None:
     return ExitRecord(
         kind=exit_.integer("kind"),
         code=exit_.integer("code"),
-        reason=exit_.text("reason", TEXT_LIMIT),
-        message=exit_.text("message", TEXT_LIMIT),
-        dump=exit_.text("dump", LINE_LIMIT),
+        reason=exit_.text("reason", text_limit),
+        message=exit_.text("message", text_limit),
+        dump=exit_.text("dump", dump_limit),
     )
 
 

@@ -19,20 +19,26 @@ def archive(programs: Mapping[str, bytes], files: Mapping[str, bytes]) -> bytes:
 
     It also has the console, which the kernel opens before the first process can make devices.
     """
-    members = [_member("dev", stat.S_IFDIR | EXECUTABLE, b"", 1)]
-    members.append(_member("dev/console", stat.S_IFCHR | 0o600, b"", 2, device=(5, 1)))
+    members = [member("dev", stat.S_IFDIR | EXECUTABLE, b"", 1)]
+    members.append(member("dev/console", stat.S_IFCHR | 0o600, b"", 2, device=(5, 1)))
     number = len(members)
     for contents, mode in ((programs, EXECUTABLE), (files, PLAIN)):
         for name, data in sorted(contents.items()):
             number += 1
-            members.append(_member(name, stat.S_IFREG | mode, data, number))
-    members.append(_member(TRAILER, 0, b"", 0))
+            members.append(member(name, stat.S_IFREG | mode, data, number))
+    members.append(trailer())
     return b"".join(members)
 
 
-def _member(
+def trailer() -> bytes:
+    """What ends an archive."""
+    return member(TRAILER, 0, b"", 0)
+
+
+def member(
     name: str, mode: int, data: bytes, inode: int, device: tuple[int, int] = (0, 0)
 ) -> bytes:
+    """One member: header, name and data, each padded to four bytes."""
     raw = name.encode() + b"\0"
     links = 2 if stat.S_ISDIR(mode) else 1
     fields = (inode, mode, 0, 0, links, 0, len(data), 0, 0, *device, len(raw), 0)

@@ -161,3 +161,23 @@ async def schedctl_process(address: str, *arguments: str) -> Ran:
     out, err = await asyncio.wait_for(process.communicate(), PATIENCE_S)
     assert process.returncode is not None
     return Ran(process.returncode, out.decode(), err.decode())
+
+
+@asynccontextmanager
+async def schedctl_started(
+    address: str, *arguments: str
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Schedctl as a process that goes on until the test ends it."""
+    process = await asyncio.create_subprocess_exec(
+        *command(*arguments),
+        env=environment(address),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()

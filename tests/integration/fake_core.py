@@ -8,7 +8,6 @@ from dataclasses import replace
 
 from integration import samples
 from integration.fake_verifier import FakeVerifier
-from schedcpd.bus.core import Rule
 from schedcpd.errors import NoSuchHold, NoSuchWorkload, NotEnrolled
 from schedcpd.jobs import Jobs
 from schedcpd.kernel.sched_ext import exit_cause
@@ -24,6 +23,7 @@ from schedcpd.model import (
     Mode,
     Policy,
     Quarantine,
+    Rule,
     WorkloadRecord,
 )
 from schedcpd.signals import Signal

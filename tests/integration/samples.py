@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from schedcpd.model import (
     Canary,
     CanaryDecision,
@@ -22,6 +20,7 @@ from schedcpd.model import (
     Program,
     Quarantine,
     Report,
+    Rule,
     Severity,
     StageOutcome,
     StageReport,
@@ -51,30 +50,17 @@ QUARANTINE = Quarantine(
 )
 
 
-@dataclass(frozen=True)
-class RuleText:
-    """A rule as the analysis has it."""
-
-    id: str
-    severity: str
-    title: str
-    catches: str
-    why: str
-    example: str
-    mend: str
-
-
 RULES = (
-    RuleText(
+    Rule(
         "SCX101",
-        "reject",
         "enqueue loses the task",
+        Severity.REJECT,
         "a path through enqueue that queues the task nowhere",
         "the task never runs again",
         "if (p->prio > 120)\n    return;",
         "end each path with scx_bpf_dsq_insert",
     ),
-    RuleText("SCX404", "warning", "weights are ignored", "no use of weight", "", "", ""),
+    Rule("SCX404", "weights are ignored", Severity.WARNING, "no use of weight", "", "", ""),
 )
 
 COMPILED = StageReport(VerifyStage.COMPILE, StageOutcome.PASSED, 1.21)

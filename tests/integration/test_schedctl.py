@@ -8,13 +8,11 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import pytest
 
 from integration import client, samples
-from integration.client import schedctl, schedctl_process
+from integration.client import schedctl, schedctl_process, schedctl_started
 from integration.fake_core import FakeCore
 from integration.mock_polkit import MockPolkit
 from schedcpd.bus.service import BusService, serve
@@ -235,24 +233,6 @@ async def test_the_process_gives_its_status_and_keeps_quiet_otherwise(bus_addres
     assert (await schedctl_process(bus_address, "--json")).code == ExitCode.USAGE
 
 
-@asynccontextmanager
-async def following(address: str, *options: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    """``schedctl log -f``, which the test ends."""
-    process = await asyncio.create_subprocess_exec(
-        *client.command("log", "-f", *options),
-        env=client.environment(address),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
-        process._transport.close()  # type: ignore[attr-defined]
-
-
 async def _line(stream: asyncio.StreamReader | None) -> str:
     assert stream is not None
     return (await asyncio.wait_for(stream.readline(), client.PATIENCE_S)).decode().strip()
@@ -267,7 +247,7 @@ async def test_empty_log_says_so(bus_address: str, core: FakeCore) -> None:
 
 @pytest.mark.usefixtures("service")
 async def test_log_follows_until_interrupted(bus_address: str, core: FakeCore) -> None:
-    async with following(bus_address) as process:
+    async with schedctl_started(bus_address, "log", "-f") as process:
         assert (await _line(process.stdout)).endswith("batch.service: scx_batch is attached")
         core.log("revert", "", "the workload ended")
         assert await _line(process.stdout) == "2025-10-09 08:53:20  revert      the workload ended"
@@ -280,7 +260,7 @@ async def test_log_follows_across_a_restart(
     bus_address: str, core: FakeCore, polkit: MockPolkit
 ) -> None:
     service = await serve(core, bus_address)
-    async with following(bus_address, "--json", "-n", "1") as process:
+    async with schedctl_started(bus_address, "log", "-f", "--json", "-n", "1") as process:
         assert json.loads(await _line(process.stdout))["kind"] == "attach"
         await service.close()
         assert "has left the bus" in await _line(process.stderr)

@@ -6,15 +6,13 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-import subprocess
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 
 import pytest
 
 from integration import client, samples
-from integration.client import schedctl, schedctl_process
+from integration.client import schedctl, schedctl_process, schedctl_started
 from integration.fake_core import FakeCore
 from integration.mock_polkit import MockPolkit
 from schedcpd.bus.service import serve
@@ -108,22 +106,9 @@ async def test_quarantine_and_release(bus_address: str, core: FakeCore, polkit: 
     assert (await schedctl(bus_address, "quarantine")).out == "No policy is in quarantine.\n"
 
 
-@asynccontextmanager
-async def holding(address: str, *words: str) -> AsyncIterator[asyncio.subprocess.Process]:
+def holding(address: str, *words: str) -> AbstractAsyncContextManager[asyncio.subprocess.Process]:
     """``schedctl hold``, which the test ends."""
-    process = await asyncio.create_subprocess_exec(
-        *client.command("hold", "--reason", "a match", *words),
-        env=client.environment(address),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()
+    return schedctl_started(address, "hold", "--reason", "a match", *words)
 
 
 async def held(core: FakeCore, number: int) -> None:

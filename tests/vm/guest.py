@@ -17,8 +17,8 @@ SCHED_EXT = "/sys/kernel/sched_ext"
 SCHEDULERS = "/usr/lib/schedcp/schedulers"
 ATTACH_S = 40.0  # deadlines are generous: an emulated machine on a shared host is slow
 COMPILE = (
-    "clang -g -O2 -mcpu=v3 -target bpf -D__TARGET_ARCH_x86 -DBPF_NO_KFUNC_PROTOTYPES"
-    " -I/src/schedulers/include -I/usr/include/x86_64-linux-gnu/linux/bpf"
+    "cd /src/schedulers"
+    " && clang @include/bpf.flags -isystem /usr/include/x86_64-linux-gnu/linux/bpf"
     " -c /src/tests/vm/policies/{name}.bpf.c -o /out/{name}.full.o"
     " && bpftool gen object /out/{name}.bpf.o /out/{name}.full.o"
 )

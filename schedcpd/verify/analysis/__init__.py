@@ -15,11 +15,11 @@ from schedcpd.verify.analysis.flow import study
 from schedcpd.verify.analysis.interpret import Walk
 from schedcpd.verify.analysis.outcome import Outcome
 from schedcpd.verify.analysis.program import DamagedError, Ops, Program, read_program
-from schedcpd.verify.analysis.rules import RULES, Rule, rule
+from schedcpd.verify.analysis.rules import RULES, rule
 from schedcpd.verify.analysis.values import Values
 from schedcpd.verify.analysis.witness import Witness
 
-__all__ = ("RULES", "Rule", "analyse")
+__all__ = ("RULES", "analyse")
 
 FINDINGS_LIMIT = 100
 # Rules whose findings may go away once it is known what the policy's own variables can be.

@@ -50,7 +50,6 @@ QUEUEING = frozenset(("select_cpu", "enqueue", "dispatch"))
 DISPATCH = frozenset(("dispatch",))
 MOVING = DISPATCH | UNLOCKED | {TIMER_CALLBACK}
 SELECTING = frozenset(("select_cpu", "enqueue")) | UNLOCKED | {TIMER_CALLBACK}
-RELEASE = frozenset(("cpu_release",))
 DUMPING = frozenset(("dump", "dump_cpu", "dump_task"))
 SLEEPABLE = UNLOCKED
 
@@ -70,7 +69,6 @@ CPU: Range = (0, 8191)
 BOOL: Range = (0, 1)
 INT: Range = (0, MASK32)
 VOID = Call()
-ITER = {1: 64}
 
 INSERT = Call(Act.INSERT, QUEUEING, BOOL)
 INSERT_VTIME = Call(Act.INSERT_VTIME, QUEUEING, BOOL)

@@ -27,7 +27,6 @@ from schedcpd.verify.analysis.relocate import Target, resolve
 INSN = struct.Struct("<BBhi")
 CODE_PREFIXES = ("struct_ops/", "struct_ops.s/")
 OPS_STRUCTS = ("sched_ext_ops", "sched_ext_ops_cid")
-LICENCE = "license"
 MAPS = ".maps"
 # The kernel's verifier takes a million steps; no policy that a person reads has more code.
 CODE_LIMIT = 32768
@@ -35,7 +34,7 @@ FUNCTION_LIMIT = 1024
 MAP_LIMIT = 1024
 
 CALL, EXIT, LD_IMM64 = 0x85, 0x95, 0x18
-PSEUDO_CALL, PSEUDO_FUNC = 1, 4
+PSEUDO_CALL = 1
 JUMP_CLASSES = (5, 6)
 LONG_JUMP = 0x06
 JCOND = 0xE5
@@ -86,7 +85,6 @@ class Map:
     value_size: int
     max_entries: int
     pinning: int
-    key_struct: str = ""
 
 
 @dataclass(frozen=True, slots=True)

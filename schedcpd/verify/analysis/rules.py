@@ -3,24 +3,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from schedcpd.model import Severity
+from schedcpd.model import Rule, Severity
 
 REJECT, SUSPECT, WARNING = Severity.REJECT, Severity.SUSPECT, Severity.WARNING
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """One rule; the severity is that of a certain finding."""
-
-    id: str
-    title: str
-    severity: Severity
-    catches: str
-    why: str
-    example: str
-    mend: str
 
 
 RULES: tuple[Rule, ...] = (

@@ -86,6 +86,7 @@ class Automation:
         self._rested_at: dict[str, float] = {}  # workload id → when its policy was let go
         self._lost: dict[tuple[str, str], Canary] = {}  # workload id, object → its lost canary
         self._refused: dict[str, str] = {}  # workload id → why it could not get its policy
+        self._arriving: set[str] = set()  # whose automatic policy is on its way in
         self._looking = False
         self._limited: set[str] = set()  # cgroups whose limits are about to be looked at
         self._looks = asyncio.Semaphore(LOOKS_AT_ONCE)
@@ -190,7 +191,8 @@ class Automation:
             self._looking = False
 
     def _may_look(self, record: WorkloadRecord) -> bool:
-        return record.state not in (WorkloadState.HELD, WorkloadState.MANAGED)
+        decided = record.state in (WorkloadState.HELD, WorkloadState.MANAGED)
+        return not decided and record.workload.id not in self._arriving
 
     async def _look(self, workload_id: str) -> None:
         """Profile one workload, plan for it, and do what the plan says."""
@@ -226,6 +228,7 @@ class Automation:
 
     async def _deploy(self, workload_id: str, policy: Policy, plan: Plan) -> None:
         workload = self._workloads[workload_id].workload
+        self._arriving.add(workload_id)
         try:
             await self._deployer.deploy(
                 workload, policy, Origin.AUTOMATIC, plan.objective, plan.reason
@@ -235,6 +238,8 @@ class Automation:
             self._refuse(workload_id, str(error))
         else:
             self._refused.pop(workload_id, None)
+        finally:
+            self._arriving.discard(workload_id)
 
     def _obstacle(self, workload_id: str, name: str) -> str:
         """Why the daemon does not attach what the plan says, or an empty string."""

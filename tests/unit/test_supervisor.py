@@ -883,3 +883,14 @@ async def test_workload_that_cannot_be_looked_at_for_once_is_looked_after(machin
     machine.fits = False
     await machine.tick(MISSES_TO_LET_GO)
     assert machine.kernel.policy == ""
+
+
+async def test_workload_whose_policy_is_on_its_way_in_is_not_looked_at(machine: Machine) -> None:
+    await attaching(machine)
+    looks = machine.looks
+    machine.supervisor.pressed()
+    await machine.settle()
+    assert (machine.looks, machine.workload_state()) == (looks, WorkloadState.NEW)
+    await attached(machine)
+    assert machine.workload_state() is WorkloadState.MANAGED
+    assert not machine.told("refuse")

@@ -38,8 +38,9 @@ def test_apply_and_revert(machine: Machine, name: str) -> None:
 def test_batch_is_noticed_and_let_go_at_its_end(machine: Machine) -> None:
     workload = start_batch(machine)
     await_policy(machine, "scx_batch")
+    # The kernel has it before its loader has told the daemon.
+    machine.wait_for(lambda: asked(machine, "show", workload)["state"] == "managed", 20)
     active = asked(machine, "show", workload)
-    assert active["state"] == "managed"
     assert active["advice"] == "scx_batch"
     assert active["profile"]["processes"] >= 9
     machine.run(["systemctl", "stop", workload])

@@ -123,33 +123,35 @@ void check_wakeups(struct outcome *out)
 
 /* ---- latency ------------------------------------------------------------------ */
 
-static int by_value(const void *a, const void *b)
-{
-	u32 x = *(const u32 *)a, y = *(const u32 *)b;
-
-	return (x > y) - (x < y);
-}
-
-/* The median delay of wake-ups beside CPU-bound tasks. */
+/*
+ * The mean delay of wake-ups beside CPU-bound tasks.  Who still waits at the end
+ * counts with its wait so far: under the worst policies that is all there is.
+ */
 static double measure_latency(void)
 {
 	struct spec sleeper = { .work = WORK_SLEEP, .cpu = ANY_CPU, .group = NO_GROUP };
-	static u32 all[CPUS * LATENCIES_MAX];
-	int count = 0;
+	u64 late = 0, wakeups = 0, now;
 
 	load_spawn_hogs(CPUS, 0, ANY_CPU, NO_GROUP);
 	load_spawn_hogs(CPUS, 0, ANY_CPU, conf.targeted ? target_group : NO_GROUP);
 	for (int i = 0; i < CPUS; i++)
 		load_spawn(&sleeper);
 	load_watch(LATENCY_MS);
+	now = now_ns();
 	for (int i = 0; i < load_count(); i++) {
 		const struct worker *w = load_worker(i);
+		u64 due = w->last + SLEEP_NS;
 
-		for (u32 j = 0; j < w->nr_latencies; j++)
-			all[count++] = w->latency_us[j];
+		if (w->spec.work != WORK_SLEEP)
+			continue;
+		late += w->late;
+		wakeups += w->wakeups;
+		if (now > due) {
+			late += now - due;
+			wakeups++;
+		}
 	}
-	qsort(all, count, sizeof(*all), by_value);
-	return count ? all[count / 2] / 1000.0 : LATENCY_MS;
+	return wakeups ? (double)late / wakeups / NS_PER_MS : LATENCY_MS;
 }
 
 void check_latency(struct outcome *out)
@@ -162,7 +164,7 @@ void check_latency(struct outcome *out)
 	out->bound = relative > floor ? relative : floor;
 	out->passed = out->figure <= out->bound;
 	out->timing = !out->passed;
-	say(out, "a task that wakes up beside CPU-bound ones waits %.1f ms (median)", out->figure);
+	say(out, "a task that wakes up beside CPU-bound ones waits %.1f ms (mean)", out->figure);
 }
 
 /* ---- throughput, and coming and going ------------------------------------------- */

@@ -20,7 +20,7 @@ typedef uint32_t u32;
 #define ANY_CPU (-1)
 #define NO_GROUP (-1)
 #define WORKERS_MAX 64
-#define LATENCIES_MAX 1024
+#define SLEEP_NS 5000000 /* of a WORK_SLEEP between two moments of work */
 #define CONSTANTS_MAX 64
 #define MESSAGE_MAX 400
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
@@ -131,8 +131,7 @@ struct worker {
 	volatile bool done;
 	volatile u64 last, max_gap; /* ns: when it last got on, and its longest pause before that */
 	volatile u64 rounds;
-	volatile u32 nr_latencies;
-	volatile u32 latency_us[LATENCIES_MAX];
+	volatile u64 wakeups, late; /* WORK_SLEEP: how often, and ns that it got on too late */
 };
 
 void *shared_memory(size_t size);

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A virtual machine that is thrown away: one kernel, one initramfs, two serial ports.
 
-It has no disk, no network and nothing of the host's files. Its first port is the kernel's console;
-what the guest says on the second comes back line by line. Both are bounded, and so is its time.
+It has no disk, no network and nothing of the host's files. Nor has QEMU itself, for which a
+sandbox is made: who breaks out of the guest finds /usr and the kernel there, and no signing key.
+Its first port is the kernel's console; what the guest says on the second comes back line by line.
+Both are bounded, and so is its time.
 """
 
 from __future__ import annotations
@@ -38,6 +40,7 @@ CONSOLE_LIMIT = 1 << 20
 OUTPUT_LIMIT = 1 << 20
 MESSAGES_KEPT = 2000
 CHUNK = 64 << 10
+ARCHIVE = "/initramfs"
 ENDED = "it ended early"
 FLOODED = "it flooded its console"
 
@@ -58,10 +61,11 @@ class MicroRun:
 
 @dataclass(frozen=True, slots=True)
 class MicroVm:
-    """How machines are made; ``accelerator`` is kvm or tcg."""
+    """How machines are made; ``accelerator`` is kvm or tcg, ``bwrap`` None for no sandbox."""
 
     qemu: Path
     kernel: Path
+    bwrap: Path | None
     accelerator: str = EMULATION
     cpus: int = 2
     memory_mib: int = 512
@@ -92,7 +96,7 @@ class MicroVm:
         """Start QEMU, to be ended with the stack; our ends of its ports, the console first."""
         memory = stack.enter_context(os.fdopen(os.memfd_create("initramfs"), "wb"))
         memory.write(archive)
-        memory.flush()
+        memory.seek(0)
         ours, theirs = [], []
         for _ in range(2):
             pair = socket.socketpair()
@@ -100,6 +104,8 @@ class MicroVm:
             theirs.append(stack.enter_context(pair[1]))
         fds = [port.fileno() for port in theirs]
         line = self.argv(f"/proc/self/fd/{memory.fileno()}", fds)
+        if self.bwrap is not None:
+            line = [*self._sandbox(self.bwrap, memory.fileno()), *self.argv(ARCHIVE, fds)]
         try:
             process = subprocess.Popen(
                 _die_with_us(line),
@@ -125,6 +131,20 @@ class MicroVm:
         for number, port in enumerate(ports):
             line += ["-chardev", f"socket,id=port{number},fd={port}"]
             line += ["-serial", f"chardev:port{number}"]
+        return line
+
+    def _sandbox(self, bwrap: Path, archive_fd: int) -> list[str]:
+        """What goes before QEMU's command line to keep the host's files and processes from it."""
+        # bubblewrap would bring up the loopback device, for which the service may open no socket.
+        line = ["unshare", "--user", "--map-current-user", "--net", "--"]
+        line += [str(bwrap), "--unshare-user", "--unshare-pid", "--unshare-ipc"]
+        line += ["--die-with-parent", "--new-session", "--clearenv", "--cap-drop", "ALL"]
+        line += ["--ro-bind", "/usr", "/usr"]
+        for folder in ("lib", "lib64"):
+            line += ["--symlink", f"usr/{folder}", f"/{folder}"]
+        line += ["--ro-bind", str(self.kernel), str(self.kernel)]
+        line += ["--dev-bind-try", "/dev/kvm", "/dev/kvm"]
+        line += ["--ro-bind-data", str(archive_fd), ARCHIVE, "--remount-ro", "/", "--"]
         return line
 
     def _accel(self) -> str:
@@ -239,7 +259,9 @@ def version(qemu: Path) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-def accelerator(qemu: Path, kernel: Path, device: Path = Path("/dev/kvm")) -> str:
+def accelerator(
+    qemu: Path, kernel: Path, bwrap: Path | None, device: Path = Path("/dev/kvm")
+) -> str:
     """``kvm`` if a probe guest really runs on it within seconds, else ``tcg``.
 
     A device that is there proves nothing: inside some virtual machines it takes a guest and never
@@ -247,7 +269,7 @@ def accelerator(qemu: Path, kernel: Path, device: Path = Path("/dev/kvm")) -> st
     """
     if not os.access(device, os.R_OK | os.W_OK):
         return EMULATION
-    probe = MicroVm(qemu, kernel, KVM, cpus=1, memory_mib=256)
+    probe = MicroVm(qemu, kernel, bwrap, KVM, cpus=1, memory_mib=256)
     with contextlib.suppress(NoMicroVm):
         run = probe.run(initramfs.archive({}, {}), PROBE_S, lambda _: True)
         if PROBE_WORDS in run.console:

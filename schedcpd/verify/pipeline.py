@@ -290,9 +290,11 @@ def open_verifier(places: Places, host: Host, *, remember: bool = True) -> Verif
         if host.image is None:
             release = host.machine.kernel_release
             raise Unready(f"the image of the running kernel {release} is not kept in /boot")
-        if not places.qemu.exists():
-            raise Unready(f"{places.qemu} is missing: install qemu-system-x86")
-        vm = MicroVm(places.qemu, host.image, accelerate(places.qemu, host.image))
+        qemu, bwrap = places.qemu, places.sandbox.bwrap
+        for program, package in ((qemu, "qemu-system-x86"), (bwrap, "bubblewrap")):
+            if not program.exists():
+                raise Unready(f"{program} is missing: install {package}")
+        vm = MicroVm(qemu, host.image, bwrap, accelerate(qemu, host.image, bwrap))
         return run_trial(vm, trial, data, card, on_check)
 
     tools = Tools(

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -25,6 +25,8 @@ def console(text): os.write(ports[0], text.encode())
 def output(text): os.write(ports[1], text.encode())
 """
 
+BWRAP = Path("/usr/bin/bwrap")
+
 Make = Callable[..., MicroVm]
 
 
@@ -36,7 +38,7 @@ def fake(tmp_path: Path) -> Make:
         qemu = tmp_path / "qemu"
         qemu.write_text(PRELUDE + body)
         qemu.chmod(0o755)
-        return MicroVm(qemu, tmp_path / "vmlinuz", boot_s=boot_s, silence_s=silence_s)
+        return MicroVm(qemu, tmp_path / "vmlinuz", None, boot_s=boot_s, silence_s=silence_s)
 
     return make
 
@@ -122,7 +124,7 @@ def test_what_was_said_before_the_end_is_heard_on_both_ports(tmp_path: Path, con
     for port, text in zip(theirs, (console, "one\nend\n"), strict=True):
         port.sendall(text.encode())
         port.close()
-    vm = MicroVm(tmp_path / "qemu", tmp_path / "vmlinuz")
+    vm = MicroVm(tmp_path / "qemu", tmp_path / "vmlinuz", None)
     listener = _Listener(vm, ours, until("end"))
     assert listener.listen(time.monotonic() + 20) == ""
     assert listener.lines == ["one", "end"]
@@ -138,7 +140,7 @@ def test_bytes_that_are_no_text_are_survived(fake: Make) -> None:
 
 def test_no_qemu_is_no_verdict(tmp_path: Path) -> None:
     with pytest.raises(NoMicroVm, match="cannot be run"):
-        MicroVm(tmp_path / "none", tmp_path / "vmlinuz").run(b"", 5, until("end"))
+        MicroVm(tmp_path / "none", tmp_path / "vmlinuz", None).run(b"", 5, until("end"))
 
 
 def test_a_qemu_that_refuses_says_why(fake: Make) -> None:
@@ -164,6 +166,28 @@ def test_the_guest_gets_no_disk_and_no_network(fake: Make) -> None:
     assert not {"-drive", "-hda", "-virtfs", "-netdev"} & set(line)
 
 
+class Burglar(MicroVm):
+    """In place of QEMU a program that says which files it sees, and how many processes."""
+
+    def argv(self, archive: str, ports: Sequence[int]) -> list[str]:
+        seen = f"cat {archive}; ls -d /* /proc/[0-9]* {self.qemu} 2>&-; echo end"
+        return ["/usr/bin/bash", "-c", f"exec >&{ports[1]}; {seen}"]
+
+
+@pytest.mark.skipif(not BWRAP.exists(), reason="there is no bubblewrap here")
+def test_who_breaks_out_of_the_guest_finds_no_files(tmp_path: Path) -> None:
+    kernel, secret = tmp_path / "vmlinuz", tmp_path / "key"
+    kernel.touch()
+    secret.touch()
+    free, caged = (
+        Burglar(secret, kernel, bwrap).run(b"contents\n", 30, until("end")).lines
+        for bwrap in (None, BWRAP)
+    )
+    assert {"contents", "/etc", "/proc/1", str(secret)} <= set(free)
+    own = f"/{tmp_path.parts[1]}"
+    assert set(caged) - {"/dev"} == {"contents", "/initramfs", "/lib", "/lib64", own, "/usr", "end"}
+
+
 def test_an_unknown_version_is_no_verdict(fake: Make) -> None:
     vm = fake("")
     vm.qemu.write_text("#!/bin/sh\necho hello\n")
@@ -175,13 +199,13 @@ def test_kvm_is_used_only_when_a_probe_guest_gets_through(fake: Make, tmp_path: 
     device = tmp_path / "kvm"
     device.touch()
     good = fake('console("VFS: Unable to mount root fs\\n")')
-    assert microvm.accelerator(good.qemu, good.kernel, device) == "kvm"
+    assert microvm.accelerator(good.qemu, good.kernel, None, device) == "kvm"
     bad = fake('console("Decompressing\\n")')
-    assert microvm.accelerator(bad.qemu, bad.kernel, device) == "tcg"
+    assert microvm.accelerator(bad.qemu, bad.kernel, None, device) == "tcg"
     broken = fake("sys.exit(1)")
-    assert microvm.accelerator(broken.qemu, broken.kernel, device) == "tcg"
+    assert microvm.accelerator(broken.qemu, broken.kernel, None, device) == "tcg"
 
 
 def test_without_the_device_nothing_is_probed(tmp_path: Path) -> None:
     qemu = tmp_path / "none"
-    assert microvm.accelerator(qemu, tmp_path / "vmlinuz", tmp_path / "kvm") == "tcg"
+    assert microvm.accelerator(qemu, tmp_path / "vmlinuz", None, tmp_path / "kvm") == "tcg"

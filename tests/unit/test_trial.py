@@ -80,7 +80,7 @@ class Guest(MicroVm):
 
 
 def guest(lines: Sequence[Line], shows: str = "", lost: str = "it ended early") -> Guest:
-    return Guest(Path("qemu"), Path("vmlinuz"), says=tuple(lines), shows=shows, lost=lost)
+    return Guest(Path("qemu"), Path("vmlinuz"), None, says=tuple(lines), shows=shows, lost=lost)
 
 
 def attempt(vm: MicroVm, card: Card = CARD_OF_IT, data: bytes | None = None) -> TrialResult:
@@ -173,7 +173,7 @@ def test_a_guest_that_cannot_hold_a_trial() -> None:
 
 
 def test_no_machine_is_no_verdict() -> None:
-    vm = Guest(Path("qemu"), Path("vmlinuz"), broken="no such file")
+    vm = Guest(Path("qemu"), Path("vmlinuz"), None, broken="no such file")
     result = attempt(vm)
     assert result.kernel.outcome is StageOutcome.BROKEN
     assert result.kernel.reason == "no such file"

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
-// expect: stage=dynamic rule=runnable
+// expect: stage=dynamic rule=pinned
 /*
  * The running task goes on for as long as it wants to. Bad: its slices are short, but
- * it gets one after the other while everybody else waits.
+ * it gets one after the other while everybody else waits. Who may run on
+ * another CPU finds one now and then; who is pinned to this one does not.
  */
 #include "scx_compat.bpf.h"
 

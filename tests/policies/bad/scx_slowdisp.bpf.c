@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-// expect: stage=dynamic rule=throughput
+// expect: stage=dynamic rule=runnable
 /*
  * Thinks for 60000 rounds before it queues a task and before it takes one. Bad: each
  * number is within what is allowed, but the CPUs do little else.

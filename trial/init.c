@@ -131,9 +131,21 @@ static void note_ejection(struct outcome *out)
 	say(out, "the kernel ejected it: %s", policy_exit_text());
 }
 
+/* The host may be busier than it was: what the policy is compared with is measured again. */
+static bool renew_baselines(void)
+{
+	struct outcome out;
+
+	policy_detach(NULL);
+	measure_baselines();
+	return policy_attach(&out) && policy_settle(SETTLE_MS, &out);
+}
+
 static void run_check(const struct check *check, bool settled, struct outcome *out)
 {
 	for (int attempt = 0; attempt < 2; attempt++) {
+		if (attempt && settled && out->baseline > 0 && !renew_baselines())
+			return;
 		memset(out, 0, sizeof(*out));
 		check->run(out);
 		if (settled)

@@ -15,7 +15,7 @@ from lab.place import REPO
 
 SCHED_EXT = "/sys/kernel/sched_ext"
 SCHEDULERS = "/usr/lib/schedcp/schedulers"
-ATTACH_S = 40.0  # deadlines are generous: an emulated machine on a shared host is slow
+ATTACH_S = 90.0  # deadlines are generous: an emulated machine on a shared host is slow
 COMPILE = (
     "cd /src/schedulers"
     " && clang @include/bpf.flags -isystem /usr/include/x86_64-linux-gnu/linux/bpf"
@@ -106,7 +106,16 @@ def await_policy(machine: Machine, name: str, timeout_s: float = ATTACH_S) -> No
     def attached() -> bool:
         return policy(machine) == name
 
-    machine.wait_for(attached, timeout_s)
+    machine.wait_for(attached, timeout_s, interval_s=1.0)
+
+
+def await_promotion(machine: Machine, name: str) -> None:
+    """Wait until the policy of that name has got through its canary.
+
+    In the machine and in long steps: looking costs CPU, and the canary counts what a batch gets.
+    """
+    said = f"journalctl --quiet --output=cat --unit=schedcpd --grep='{name}: canary: '"
+    machine.run(f"until {said} >/dev/null; do sleep 3; done", timeout_s=2 * ATTACH_S)
 
 
 def await_default(machine: Machine, timeout_s: float = ATTACH_S) -> None:

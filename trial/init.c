@@ -131,14 +131,21 @@ static void note_ejection(struct outcome *out)
 	say(out, "the kernel ejected it: %s", policy_exit_text());
 }
 
-/* The host may be busier than it was: what the policy is compared with is measured again. */
-static bool renew_baselines(void)
+/* Get rid of everything that a failed check left behind; false when it cannot go on. */
+static bool recover(void)
 {
 	struct outcome out;
 
 	policy_detach(NULL);
+	return load_end() && policy_attach(&out) && policy_settle(SETTLE_MS, &out);
+}
+
+/* The host may be busier than it was: what the policy is compared with is measured again. */
+static bool renew_baselines(void)
+{
+	policy_detach(NULL);
 	measure_baselines();
-	return policy_attach(&out) && policy_settle(SETTLE_MS, &out);
+	return recover();
 }
 
 static void run_check(const struct check *check, bool settled, struct outcome *out)
@@ -159,15 +166,6 @@ static void run_check(const struct check *check, bool settled, struct outcome *o
 		if (out->passed || !out->timing)
 			return;
 	}
-}
-
-/* Get rid of everything that a failed check left behind; false when it cannot go on. */
-static bool recover(void)
-{
-	struct outcome out;
-
-	policy_detach(NULL);
-	return load_end() && policy_attach(&out) && policy_settle(SETTLE_MS, &out);
 }
 
 static bool run_kernel_stage(void)

@@ -23,6 +23,7 @@ from pathlib import Path
 from schedcpd.kernel.objects import SIZE_LIMIT as OBJECT_LIMIT
 from schedcpd.model import Finding, Severity
 from schedcpd.reports import FINDING_LIMIT, LINE_MAX, printable
+from schedcpd.verify.isolation import isolated
 
 RULE = "COMPILE"
 SOURCE_LIMIT = 1 << 20
@@ -162,12 +163,9 @@ def _command(name: str, source_fd: int, sandbox: Sandbox) -> list[str]:
     return [
         *("prlimit", f"--cpu={CPU_S}:{CPU_S + 1}", f"--as={MEMORY}", f"--fsize={OBJECT_LIMIT}"),
         *(f"--nproc={PROCESSES}", "--core=0", "--"),
-        # bubblewrap would bring up the loopback device, for which the service may open no socket.
-        *("unshare", "--user", "--map-current-user", "--net", "--"),
-        *(str(sandbox.bwrap), "--unshare-user", "--unshare-pid", "--unshare-ipc"),
-        *("--die-with-parent", "--new-session"),
+        *isolated(sandbox.bwrap),
         # Without /proc a program does not find the libraries that lie beside it.
-        *("--clearenv", "--setenv", "LD_LIBRARY_PATH", str(LIBRARIES), "--cap-drop", "ALL"),
+        *("--setenv", "LD_LIBRARY_PATH", str(LIBRARIES)),
         *(word for bind in binds for word in bind),
         *("--ro-bind-data", str(source_fd), f"{INSIDE}/{name}/{name}.bpf.c"),
         *("--size", str(WORK_BYTES), "--tmpfs", "/work", "--remount-ro", "/"),

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import IO
 
 from schedcpd.verify import initramfs
+from schedcpd.verify.isolation import isolated
 
 APPEND = (
     "console=ttyS0 panic=-1 loglevel=5 mitigations=off random.trust_cpu=on audit=0 8250.nr_uarts=2"
@@ -103,12 +104,12 @@ class MicroVm:
             ours.append(stack.enter_context(pair[0]))
             theirs.append(stack.enter_context(pair[1]))
         fds = [port.fileno() for port in theirs]
-        line = self.argv(f"/proc/self/fd/{memory.fileno()}", fds)
+        sandbox, path = [], f"/proc/self/fd/{memory.fileno()}"
         if self.bwrap is not None:
-            line = [*self._sandbox(self.bwrap, memory.fileno()), *self.argv(ARCHIVE, fds)]
+            sandbox, path = self._sandbox(self.bwrap, memory.fileno()), ARCHIVE
         try:
             process = subprocess.Popen(
-                _die_with_us(line),
+                _die_with_us([*sandbox, *self.argv(path, fds)]),
                 stdin=subprocess.DEVNULL,
                 stdout=messages,
                 stderr=messages,
@@ -135,11 +136,7 @@ class MicroVm:
 
     def _sandbox(self, bwrap: Path, archive_fd: int) -> list[str]:
         """What goes before QEMU's command line to keep the host's files and processes from it."""
-        # bubblewrap would bring up the loopback device, for which the service may open no socket.
-        line = ["unshare", "--user", "--map-current-user", "--net", "--"]
-        line += [str(bwrap), "--unshare-user", "--unshare-pid", "--unshare-ipc"]
-        line += ["--die-with-parent", "--new-session", "--clearenv", "--cap-drop", "ALL"]
-        line += ["--ro-bind", "/usr", "/usr"]
+        line = [*isolated(bwrap), "--ro-bind", "/usr", "/usr"]
         for folder in ("lib", "lib64"):
             line += ["--symlink", f"usr/{folder}", f"/{folder}"]
         line += ["--ro-bind", str(self.kernel), str(self.kernel)]

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 BOOT_TIMEOUT_S = 600.0
 RESUME_TIMEOUT_S = 120.0
+PATIENCE_S = 240.0  # a machine that is emulated on a busy host may be several times slower
 POLL_FIRST_S = 0.005
 POLL_MAX_S = 0.2
 
@@ -164,7 +165,7 @@ class Machine:
         command: Command,
         *,
         user: str = "root",
-        timeout_s: float = 60.0,
+        timeout_s: float = PATIENCE_S,
         check: bool = True,
         stdin: bytes = b"",
         env: Mapping[str, str] | None = None,
@@ -228,7 +229,10 @@ class Machine:
         self.run(guest.in_unit(command, user, env or {}, unit, wait=False))
 
     def wait_for(
-        self, condition: Callable[[], object] | Command, timeout_s: float, interval_s: float = 0.2
+        self,
+        condition: Callable[[], object] | Command,
+        timeout_s: float = PATIENCE_S,
+        interval_s: float = 0.2,
     ) -> None:
         """Poll until a function returns true or a command exits with 0; raises CommandTimeout."""
         deadline = time.monotonic() + timeout_s

@@ -10,12 +10,11 @@ from typing import Any
 
 from lab import roots
 from lab.command import Result
-from lab.machine import Machine
+from lab.machine import PATIENCE_S, Machine
 from lab.place import REPO
 
 SCHED_EXT = "/sys/kernel/sched_ext"
 SCHEDULERS = "/usr/lib/schedcp/schedulers"
-ATTACH_S = 90.0  # deadlines are generous: an emulated machine on a shared host is slow
 COMPILE = (
     "cd /src/schedulers"
     " && clang @include/bpf.flags -isystem /usr/include/x86_64-linux-gnu/linux/bpf"
@@ -64,7 +63,7 @@ new.rename(state / "tokens" / f"{name}.token")
 
 def schedctl(machine: Machine, *words: str, user: str = "root", check: bool = True) -> Result:
     """Run schedctl in the machine."""
-    return machine.run(["schedctl", *words], user=user, check=check, timeout_s=120)
+    return machine.run(["schedctl", *words], user=user, check=check)
 
 
 def asked(machine: Machine, *words: str, user: str = "root") -> Any:
@@ -87,7 +86,7 @@ def start_idle(machine: Machine, unit: str = "idle", user: str = "user") -> str:
     """Start a service that sleeps, wait until the daemon knows it, and return its name."""
     machine.start(["sleep", "1000"], unit=unit, user=user)
     name = f"{unit}.service"
-    machine.wait_for(lambda: name in schedctl(machine, "list").stdout, ATTACH_S)
+    machine.wait_for(lambda: name in schedctl(machine, "list").stdout)
     return name
 
 
@@ -100,7 +99,7 @@ def start_batch(machine: Machine, unit: str = "batch") -> str:
     return f"{unit}.service"
 
 
-def await_policy(machine: Machine, name: str, timeout_s: float = ATTACH_S) -> None:
+def await_policy(machine: Machine, name: str, timeout_s: float = PATIENCE_S) -> None:
     """Wait until the kernel says that the policy of that name is attached."""
 
     def attached() -> bool:
@@ -115,10 +114,10 @@ def await_promotion(machine: Machine, name: str) -> None:
     In the machine and in long steps: looking costs CPU, and the canary counts what a batch gets.
     """
     said = f"journalctl --quiet --output=cat --unit=schedcpd --grep='{name}: canary: '"
-    machine.run(f"until {said} >/dev/null; do sleep 3; done", timeout_s=2 * ATTACH_S)
+    machine.run(f"until {said} >/dev/null; do sleep 3; done", timeout_s=2 * PATIENCE_S)
 
 
-def await_default(machine: Machine, timeout_s: float = ATTACH_S) -> None:
+def await_default(machine: Machine, timeout_s: float = PATIENCE_S) -> None:
     """Wait until the kernel says that no sched_ext scheduler is attached."""
     machine.wait_for(f"grep -qx disabled {SCHED_EXT}/state", timeout_s)
 
@@ -131,7 +130,7 @@ def seconds_to_default(machine: Machine, command: str) -> float:
     until grep -qx disabled {SCHED_EXT}/state; do :; done
     echo $(( $(date +%s%N) - begin ))
     """
-    return int(machine.run(script, timeout_s=60).stdout) / 1e9
+    return int(machine.run(script).stdout) / 1e9
 
 
 def install_policy(machine: Machine, name: str, timeout_ms: int = 5000) -> None:
@@ -154,4 +153,4 @@ def install_policy(machine: Machine, name: str, timeout_ms: int = 5000) -> None:
         (out / "card").write_text(CARD.format(name=name, timeout_ms=timeout_ms))
         machine.copy_in(out / "card", f"{folder}/{name}.toml")
     machine.run(["python3", "-c", SIGN, name])
-    machine.wait_for(lambda: name in schedctl(machine, "policies").stdout, ATTACH_S)
+    machine.wait_for(lambda: name in schedctl(machine, "policies").stdout)

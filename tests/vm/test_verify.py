@@ -61,7 +61,7 @@ def test_ones_own_policy_from_source_to_the_kernel_and_out(machine: Machine) -> 
         assert stage in said
     shown = {one["name"]: one for one in asked(machine, "policies")}
     assert shown["scx_mine"]["enrolled"]
-    machine.wait_for(lambda: "scx_mine" in schedctl(machine, "policies").stdout, 40)
+    machine.wait_for(lambda: "scx_mine" in schedctl(machine, "policies").stdout)
     schedctl(machine, "apply", workload, "scx_mine")
     assert policy(machine) == "scx_mine"
     schedctl(machine, "revoke", "scx_mine")
@@ -103,7 +103,7 @@ def test_verification_ends_with_the_one_who_wanted_it(machine: Machine) -> None:
     machine.start(["schedctl", "verify", "/tmp/scx_mine.bpf.c"], unit="asker")
     machine.wait_for("pgrep --full '^/usr/bin/qemu-system'", 120)
     machine.run(["systemctl", "kill", "--signal=KILL", "asker"])
-    machine.wait_for(f"! {LEFT}", 30)
+    machine.wait_for(f"! {LEFT}")
 
 
 def test_packaged_policies_are_known(machine: Machine) -> None:

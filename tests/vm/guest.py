@@ -82,6 +82,17 @@ def deployments(machine: Machine, workload: str) -> list[dict[str, Any]]:
     return found
 
 
+def await_daemon(machine: Machine) -> None:
+    """Wait until the daemon answers."""
+    machine.wait_for(lambda: schedctl(machine, "status", check=False).exit_code == 0)
+
+
+def await_end(machine: Machine, workload: str) -> dict[str, Any]:
+    """Wait until the last deployment for a workload is over, and return it."""
+    machine.wait_for(lambda: deployments(machine, workload)[-1]["ended_at"] > 0)
+    return deployments(machine, workload)[-1]
+
+
 def start_idle(machine: Machine, unit: str = "idle", user: str = "user") -> str:
     """Start a service that sleeps, wait until the daemon knows it, and return its name."""
     machine.start(["sleep", "1000"], unit=unit, user=user)
@@ -99,13 +110,13 @@ def start_batch(machine: Machine, unit: str = "batch") -> str:
     return f"{unit}.service"
 
 
-def await_policy(machine: Machine, name: str, timeout_s: float = PATIENCE_S) -> None:
+def await_policy(machine: Machine, name: str) -> None:
     """Wait until the kernel says that the policy of that name is attached."""
 
     def attached() -> bool:
         return policy(machine) == name
 
-    machine.wait_for(attached, timeout_s, interval_s=1.0)
+    machine.wait_for(attached, interval_s=1.0)
 
 
 def await_promotion(machine: Machine, name: str) -> None:

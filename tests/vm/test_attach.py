@@ -8,6 +8,7 @@ import pytest
 from lab.machine import Machine
 from vm.guest import (
     asked,
+    await_daemon,
     await_default,
     await_policy,
     await_promotion,
@@ -82,7 +83,7 @@ def test_killed_daemon_or_loader_gives_the_default_back_at_once(
     schedctl(machine, "apply", start_idle(machine), "scx_fair")
     find = "loader=$(pgrep --full '^/usr/bin/python3 -I -m schedcpd.deploy.load')"
     assert seconds_to_default(machine, f"{find}; kill -9 {victim}") < 1.0
-    machine.wait_for(lambda: schedctl(machine, "status", check=False).exit_code == 0)
+    await_daemon(machine)
     assert policy(machine) == ""
 
 

@@ -8,12 +8,14 @@ from typing import Any
 from lab.machine import Machine
 from vm.guest import (
     asked,
+    await_daemon,
     await_default,
+    await_end,
     await_policy,
-    deployments,
     install_policy,
     policy,
     schedctl,
+    start_batch,
     start_idle,
 )
 
@@ -42,8 +44,7 @@ def start_harm(machine: Machine, name: str) -> str:
 def ended(machine: Machine, workload: str) -> dict[str, Any]:
     """The last deployment for a workload once it is over and the kernel default is back."""
     await_default(machine, 300)
-    machine.wait_for(lambda: deployments(machine, workload)[-1]["ended_at"] > 0)
-    return deployments(machine, workload)[-1]
+    return await_end(machine, workload)
 
 
 def lasted(deployment: dict[str, Any]) -> float:
@@ -94,7 +95,7 @@ def test_quarantine_outlives_the_daemon_and_ends_by_hand(machine: Machine) -> No
     schedctl(machine, "apply", workload, "scx_stall", check=False)
     ended(machine, workload)
     machine.run(["systemctl", "restart", "schedcpd"])
-    machine.wait_for(lambda: schedctl(machine, "status", check=False).exit_code == 0)
+    await_daemon(machine)
     assert "scx_stall" in schedctl(machine, "quarantine").stdout
     schedctl(machine, "release", "scx_stall")
     assert "scx_stall" not in schedctl(machine, "quarantine").stdout
@@ -104,10 +105,7 @@ def test_hold_keeps_automation_off_and_dies_with_its_holder(machine: Machine) ->
     hold = ["schedctl", "hold", "--reason", "a measurement", "--", "sleep", "1000"]
     machine.start(hold, unit="holder")
     machine.wait_for(lambda: "a measurement" in schedctl(machine, "status").stdout)
-    job = (
-        "xz -1 --threads=1 --stdout /usr/bin/python3.13 /usr/lib/x86_64-linux-gnu/*.so* >/dev/null"
-    )
-    machine.start(f"for i in $(seq 9); do {job} & done; wait", unit="batch", user="user")
+    start_batch(machine)
     machine.wait_for(lambda: asked(machine, "show", "batch.service")["state"] == "advised")
     assert policy(machine) == ""
     assert "a measurement" in schedctl(machine, "why", "batch.service").stdout
@@ -120,5 +118,5 @@ def test_history_outlives_the_daemon(machine: Machine) -> None:
     schedctl(machine, "apply", workload, "scx_fair")
     schedctl(machine, "revert")
     machine.run(["systemctl", "restart", "schedcpd"])
-    machine.wait_for(lambda: schedctl(machine, "status", check=False).exit_code == 0)
+    await_daemon(machine)
     assert "scx_fair" in schedctl(machine, "history", user="user").stdout

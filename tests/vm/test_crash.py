@@ -12,7 +12,7 @@ from pathlib import Path
 from lab import kernels
 from lab.machine import Machine, boot_spec
 from lab.place import Lab
-from vm.guest import asked, await_policy, policy, schedctl, start_idle
+from vm.guest import asked, await_daemon, await_policy, policy, schedctl, start_idle
 
 ROUNDS = int(os.environ.get("SCHEDCP_CRASHES", "8"))
 SEED = 3
@@ -43,7 +43,7 @@ def test_power_cut_during_a_deployment(machine: Machine, tmp_path: Path) -> None
     spec = boot_spec(lab, kernels.get(lab), machine.spec.memory, machine.spec.cpus, "")
     with Machine(lab, spec, disk, "qcow2") as again:
         again.await_boot()
-        again.wait_for(lambda: schedctl(again, "status", check=False).exit_code == 0)
+        await_daemon(again)
         assert policy(again) == ""
         shown = asked(again, "status")
         assert shown["daemon"]["mode"] == "safe"

@@ -14,8 +14,8 @@ from vm.guest import (
     SCHEDULERS,
     asked,
     await_default,
+    await_end,
     await_policy,
-    deployments,
     install_policy,
     policy,
     schedctl,
@@ -80,8 +80,7 @@ def test_policy_that_stalls_is_ejected_and_told(machine: Machine) -> None:
     machine.start("while :; do :; done", unit="victim", user="user")
     schedctl(machine, "apply", workload, "scx_stall", check=False)
     await_default(machine)
-    machine.wait_for(lambda: deployments(machine, workload)[-1]["ended_at"] > 0)
-    ended = deployments(machine, workload)[-1]
+    ended = await_end(machine, workload)
     assert ended["exit_kind"] == 1026
     assert ended["exit_cause"] == "fault"
     assert "failed to run" in ended["error"]
@@ -95,8 +94,7 @@ def test_daemon_keeps_its_footing_under_a_policy_that_freezes_the_rest(machine: 
         machine.start("while :; do :; done", unit=f"hog{number}", user="user")
     schedctl(machine, "apply", workload, "scx_hog", check=False)
     await_default(machine)
-    machine.wait_for(lambda: deployments(machine, workload)[-1]["ended_at"] > 0)
-    assert deployments(machine, workload)[-1]["exit_cause"] == "fault"
+    assert await_end(machine, workload)["exit_cause"] == "fault"
     restarts = machine.run(["systemctl", "show", "--value", "-p", "NRestarts", "schedcpd"]).stdout
     assert restarts.strip() == "0", "the watchdog did not have to help"
 

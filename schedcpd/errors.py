@@ -16,17 +16,37 @@
     ├── VerifierLost           the verifier cannot be reached or did not answer
     ├── NotEnrolled            a packaged policy cannot be withdrawn
     ├── LedgerDamaged          the record of what happened cannot be read or written
+    ├── RepositoryDamaged      what was noted and decided cannot be read or written
+    ├── BundleRefused          a part of the repository of another machine is not taken
+    ├── NotSuited              the policy's card names no work that it would be chosen for
     ├── KernelRejected         the kernel refused to load or to attach the policy
     ├── Ejected                the kernel threw the policy out after it was attached
     ├── LoaderLost             the loader died or stopped answering
+    ├── DigestRefused          a foreign policy is not what root has enrolled, or not enrolled
+    ├── ProgramFailed          the program of a foreign policy attached nothing
+    ├── ForeignPolicy          a foreign policy is not verified, so nothing can be taken back
+    ├── MapRefused             an entry of a live map of the policy was not taken
+    ├── NoClasses              the policy has no classes to give
+    ├── BadParameter           the policy has no such parameter, or not with that value
+    ├── ProposalRefused        a plan of an agent is against what somebody else has decided
+    ├── FileRefused            a file of a workload is not one to be read
+    ├── NotApplied             nothing is attached for that workload
     ├── WorkloadGone           a workload ended while it was looked at
+    ├── ProbeFailed            the closest look at a workload cannot be taken, or not now
     ├── Busy                   another change is under way, or another policy is attached
     ├── KernelText             a kernel file does not read as it should
     ├── NoPressure             the kernel does not tell its CPU pressure (PSI)
     ├── NoSuchWorkload         no workload of that name
     ├── NoSuchPolicy           no policy of that name
+    ├── NoSuchDeployment       no deployment of that number, or too long ago
+    ├── NoSuchEntry            nothing of that kind and name in the repository
     ├── NoSuchJob              no job of that number
     ├── NoSuchHold             no hold with that cookie
+    ├── AgentIdle              the agent cannot work: it is off, has no key or bad settings
+    ├── NoSuchRun              the agent has no run of that number
+    ├── ModelLost              the server of the language model cannot be used
+    ├── BudgetSpent            the next call could cost more than there is left
+    ├── RunStopped             a run of the agent cannot go on
     ├── NotAuthorized          polkit did not allow the caller to do that
     └── BusUnavailable         the system bus cannot be reached, or somebody else has our name
 
@@ -159,6 +179,34 @@ class LedgerDamaged(SchedcpError):
         super().__init__(f"{path}: {reason}")
 
 
+class RepositoryDamaged(SchedcpError):
+    """What was noted and decided cannot be read or written: the ``path`` and the reason."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        self.path = path
+        self.reason = reason
+        super().__init__(f"{path}: {reason}")
+
+
+class BundleRefused(SchedcpError):
+    """A part of the repository of another machine is not taken: the reason."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"the bundle is refused: {reason}")
+
+
+class NotSuited(SchedcpError):
+    """The card of ``policy`` names no work that it fits, so that it is never chosen."""
+
+    def __init__(self, policy: str) -> None:
+        self.policy = policy
+        super().__init__(
+            f"the card of {policy} has no [fit]: it names no work that the policy would be chosen "
+            "for"
+        )
+
+
 class KernelRejected(SchedcpError):
     """The kernel refused ``policy`` at ``stage`` (open to settle); ``log`` has its words."""
 
@@ -195,12 +243,108 @@ class LoaderLost(SchedcpError):
         super().__init__(f"the loader of {policy} was lost: {reason}")
 
 
+class DigestRefused(SchedcpError):
+    """The program of the foreign ``policy`` may not be run, or not like that: the reason."""
+
+    def __init__(self, policy: str, reason: str) -> None:
+        self.policy = policy
+        self.reason = reason
+        super().__init__(f"{policy} may not be run: {reason}")
+
+
+class ProgramFailed(SchedcpError):
+    """The program of the foreign policy did not attach its scheduler: ``policy`` and the reason."""
+
+    def __init__(self, policy: str, reason: str) -> None:
+        self.policy = policy
+        self.reason = reason
+        super().__init__(
+            f"{policy} did not start: {reason}; "
+            "what it said is in: journalctl -u 'schedcp-foreign@*'"
+        )
+
+
+class ForeignPolicy(SchedcpError):
+    """The ``policy`` is one that root has enrolled by the digest of its program."""
+
+    def __init__(self, policy: str) -> None:
+        self.policy = policy
+        super().__init__(
+            f"{policy} is a foreign scheduler: it is not verified, its card is all that lets it be "
+            f"attached; to withdraw it: sudo rm /etc/schedcp/foreign.d/{policy}.toml"
+        )
+
+
+class MapRefused(SchedcpError):
+    """An entry of a live map was not taken: the ``policy``, the name of the map, the reason."""
+
+    def __init__(self, policy: str, name: str, reason: str) -> None:
+        self.policy = policy
+        self.name = name
+        self.reason = reason
+        super().__init__(f"the map {name!r} of {policy} was not changed: {reason}")
+
+
+class NoClasses(SchedcpError):
+    """The policy gives no classes to workloads."""
+
+    def __init__(self, policy: str) -> None:
+        self.policy = policy
+        super().__init__(f"{policy} has no classes; attach it without one")
+
+
+class BadParameter(SchedcpError):
+    """A parameter of ``policy`` cannot be set so: the reason, with its range."""
+
+    def __init__(self, policy: str, reason: str) -> None:
+        self.policy = policy
+        self.reason = reason
+        super().__init__(f"{policy} cannot be attached so: {reason}")
+
+
+class ProposalRefused(SchedcpError):
+    """A plan of an agent is not carried out: which ``policy``, and the reason."""
+
+    def __init__(self, policy: str, reason: str) -> None:
+        self.policy = policy
+        self.reason = reason
+        super().__init__(f"{policy} was proposed and is not attached: {reason}")
+
+
+class FileRefused(SchedcpError):
+    """A file of a workload is not read: its ``path`` as it was asked for, and the reason."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        self.path = path
+        self.reason = reason
+        super().__init__(f"{path!r} is not read: {reason}")
+
+
+class NotApplied(SchedcpError):
+    """Nothing is attached for the workload of that name, so nothing can be taken off."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(
+            f"no policy is attached for the workload {name!r}; 'schedctl status' shows which is"
+        )
+
+
 class WorkloadGone(SchedcpError):
     """The cgroup of a workload vanished while it was read."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         super().__init__(f"the workload {name!r} has ended")
+
+
+class ProbeFailed(SchedcpError):
+    """The workload probe did not run: which ``workload``, and the reason."""
+
+    def __init__(self, workload: str, reason: str) -> None:
+        self.workload = workload
+        self.reason = reason
+        super().__init__(f"{workload!r} was not probed: {reason}")
 
 
 class Busy(SchedcpError):
@@ -240,6 +384,27 @@ class NoSuchPolicy(SchedcpError):
         super().__init__(f"there is no policy {name!r}; 'schedctl policies' shows those there are")
 
 
+class NoSuchDeployment(SchedcpError):
+    """No deployment of that number is known."""
+
+    def __init__(self, deployment: int) -> None:
+        self.deployment = deployment
+        super().__init__(
+            f"there is no deployment {deployment}; 'schedctl history' shows those there are"
+        )
+
+
+class NoSuchEntry(SchedcpError):
+    """The repository has nothing of that ``kind`` and ``name``."""
+
+    def __init__(self, kind: str, name: str) -> None:
+        self.kind = kind
+        self.name = name
+        super().__init__(
+            f"the repository has no {kind or 'entry'} {name!r}; 'schedctl search' finds what it has"
+        )
+
+
 class NoSuchJob(SchedcpError):
     """No job of that number is known."""
 
@@ -254,6 +419,40 @@ class NoSuchHold(SchedcpError):
     def __init__(self, cookie: int) -> None:
         self.cookie = cookie
         super().__init__(f"there is no hold {cookie} of yours")
+
+
+class AgentIdle(SchedcpError):
+    """The agent cannot work: the reason, and what to do."""
+
+
+class NoSuchRun(SchedcpError):
+    """The agent has no run of that number, or none that goes on."""
+
+    def __init__(self, run: int) -> None:
+        self.run = run
+        super().__init__(f"there is no run {run}; 'schedctl agent history' shows those there are")
+
+
+class ModelLost(SchedcpError):
+    """The server of the language model cannot be used: the reason.
+
+    ``refused``: it will not be otherwise until somebody changes the key, the model or the account.
+    ``begun``: an answer had begun, and may cost something.
+    """
+
+    def __init__(self, reason: str, refused: bool = False, begun: bool = False) -> None:
+        self.reason = reason
+        self.refused = refused
+        self.begun = begun
+        super().__init__(f"the language model cannot be used: {reason}")
+
+
+class BudgetSpent(SchedcpError):
+    """The next call could cost more than is left of a budget."""
+
+
+class RunStopped(SchedcpError):
+    """A run of the agent cannot go on: the reason."""
 
 
 class NotAuthorized(SchedcpError):

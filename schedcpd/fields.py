@@ -86,13 +86,22 @@ class Fields:
             raise BadField(f"{self.name(key)} is neither true nor false")
         return value
 
-    def texts(self, key: str, limit: int = TEXT_LIMIT) -> tuple[str, ...]:
-        """A list of at most 64 texts."""
+    def texts(self, key: str, limit: int = TEXT_LIMIT, most: int = LIST_LIMIT) -> tuple[str, ...]:
+        """A list of at most ``most`` texts."""
         value = self._get(key, "a list of texts")
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             raise BadField(f"{self.name(key)} is not a list of texts")
-        if len(value) > LIST_LIMIT or any(len(item) > limit for item in value):
+        if len(value) > most or any(len(item) > limit for item in value):
             raise BadField(f"{self.name(key)} is too long")
+        return tuple(value)
+
+    def whole_numbers(self, key: str, most: int = LIST_LIMIT) -> tuple[int, ...]:
+        """A list of at most ``most`` whole numbers from 0."""
+        value = self._get(key, "a list of whole numbers")
+        if not isinstance(value, list) or any(type(item) is not int for item in value):
+            raise BadField(f"{self.name(key)} is not a list of whole numbers")
+        if len(value) > most or any(not 0 <= item <= UINT64_MAX for item in value):
+            raise BadField(f"{self.name(key)} is too long, or a number in it is out of bounds")
         return tuple(value)
 
     def pair(self, key: str) -> tuple[int, int]:

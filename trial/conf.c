@@ -28,6 +28,16 @@ static bool add_constant(const char *rest)
 	return true;
 }
 
+static bool add_optional(const char *rest)
+{
+	struct optional *o = &conf.optional[conf.nr_optional];
+
+	if (conf.nr_optional == OPTIONAL_MAX)
+		return false;
+	conf.nr_optional++;
+	return sscanf(rest, "%" SCNu32 " %31s", &o->offset, o->name) == 2;
+}
+
 static bool take(const char *key, const char *rest)
 {
 	if (!strcmp(key, "name"))
@@ -40,6 +50,8 @@ static bool take(const char *key, const char *rest)
 		return sscanf(rest, "%" SCNu32, &conf.max_wait_ms) == 1;
 	if (!strcmp(key, "constant"))
 		return add_constant(rest);
+	if (!strcmp(key, "optional"))
+		return add_optional(rest);
 	if (strcmp(key, "honours"))
 		return false;
 	conf.honours_nice |= !strncmp(rest, "nice", 4);

@@ -2,6 +2,7 @@
 /* The policy under trial, handled as the daemon's loader does. */
 #include "trial.h"
 
+#include <bpf/btf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -93,6 +94,33 @@ static bool set_constants(enum values values, struct outcome *out)
 	return true;
 }
 
+static bool kernel_has(const struct btf *btf, const char *name)
+{
+	int id = btf__find_by_name_kind(btf, "sched_ext_ops", BTF_KIND_STRUCT);
+	const struct btf_type *ops = id < 0 ? NULL : btf__type_by_id(btf, id);
+
+	for (int i = 0; ops && i < btf_vlen(ops); i++) {
+		if (!strcmp(btf__name_by_offset(btf, btf_members(ops)[i].name_off), name))
+			return true;
+	}
+	return false;
+}
+
+/* The kernel's types are read once: that takes longer than all the rest. */
+static void leave_out_unknown(char *area, size_t size)
+{
+	static struct btf *btf;
+
+	if (conf.nr_optional && !btf)
+		btf = btf__load_vmlinux_btf();
+	for (int i = 0; btf && i < conf.nr_optional; i++) {
+		const struct optional *o = &conf.optional[i];
+
+		if (o->offset <= size - sizeof(void *) && !kernel_has(btf, o->name))
+			memset(area + o->offset, 0, sizeof(void *));
+	}
+}
+
 static bool set_ops(struct outcome *out)
 {
 	struct bpf_map *map;
@@ -116,6 +144,7 @@ static bool set_ops(struct outcome *out)
 		return false;
 	}
 	memcpy(area + conf.timeout_offset, &conf.timeout_ms, sizeof(u32));
+	leave_out_unknown(area, size);
 	return true;
 }
 

@@ -22,6 +22,7 @@ typedef uint32_t u32;
 #define WORKERS_MAX 64
 #define SLEEP_NS 5000000 /* of a WORK_SLEEP between two moments of work */
 #define CONSTANTS_MAX 64
+#define OPTIONAL_MAX 8
 #define MESSAGE_MAX 400
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 
@@ -40,6 +41,12 @@ struct constant {
 	enum role role;
 };
 
+/* A callback that is left out where the kernel does not know it; offset as of timeout_ms. */
+struct optional {
+	u32 offset;
+	char name[32];
+};
+
 struct conf {
 	char name[32];
 	u32 timeout_ms;	    /* written to the ops, as the loader does */
@@ -47,6 +54,8 @@ struct conf {
 	u32 max_wait_ms;    /* no runnable task may wait longer */
 	bool honours_nice, honours_cpu_max;
 	bool targeted; /* part of the load goes to the target cgroup */
+	int nr_optional;
+	struct optional optional[OPTIONAL_MAX];
 	int nr_constants;
 	struct constant constants[CONSTANTS_MAX];
 };

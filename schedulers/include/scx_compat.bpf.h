@@ -28,6 +28,8 @@
 #define SX_TASK_UNINTERRUPTIBLE 2
 #define SX_ENOMEM 12
 #define SX_E2BIG 7
+#define SX_CLOCK_MONOTONIC 1
+#define SX_TIMER_CPU_PIN 2
 
 #define SX_OPS(name, args...) SEC("struct_ops/" #name) BPF_PROG(name, ##args)
 #define SX_OPS_SLEEPABLE(name, args...) SEC("struct_ops.s/" #name) BPF_PROG(name, ##args)
@@ -40,6 +42,7 @@
 #define SX_ENUM(type, name) bpf_core_enum_value(enum type, name)
 #define SX_DEQ_SLEEP SX_ENUM(scx_deq_flags, SCX_DEQ_SLEEP)
 #define SX_ENQ_WAKEUP SX_ENUM(scx_enq_flags, SCX_ENQ_WAKEUP)
+#define SX_ENQ_LAST SX_ENUM(scx_enq_flags, SCX_ENQ_LAST)
 #define SX_ENQ_PREEMPT SX_ENUM(scx_enq_flags, SCX_ENQ_PREEMPT)
 #define SX_KICK_IDLE SX_ENUM(scx_kick_flags, SCX_KICK_IDLE)
 #define SX_KICK_PREEMPT SX_ENUM(scx_kick_flags, SCX_KICK_PREEMPT)
@@ -61,7 +64,20 @@ const struct cpumask *scx_bpf_get_online_cpumask(void) SX_KFUNC;
 void scx_bpf_put_cpumask(const struct cpumask *mask) SX_KFUNC;
 void scx_bpf_kick_cpu(s32 cpu, u64 flags) SX_KFUNC;
 u64 scx_bpf_now(void) SX_KFUNC;
+void bpf_rcu_read_lock(void) SX_KFUNC;
+void bpf_rcu_read_unlock(void) SX_KFUNC;
 bool bpf_cpumask_test_cpu(u32 cpu, const struct cpumask *mask) SX_KFUNC;
+struct bpf_cpumask *bpf_cpumask_create(void) SX_KFUNC;
+void bpf_cpumask_release(struct bpf_cpumask *mask) SX_KFUNC;
+void bpf_cpumask_set_cpu(u32 cpu, struct bpf_cpumask *mask) SX_KFUNC;
+void bpf_cpumask_clear_cpu(u32 cpu, struct bpf_cpumask *mask) SX_KFUNC;
+u32 bpf_cpumask_weight(const struct cpumask *mask) SX_KFUNC;
+u32 bpf_cpumask_any_and_distribute(const struct cpumask *a, const struct cpumask *b) SX_KFUNC;
+
+/* Frequency and capacity of CPUs, 1 to 1024; not every kernel is built with them. */
+u32 scx_bpf_cpuperf_cap(s32 cpu) SX_KFUNC;
+u32 scx_bpf_cpuperf_cur(s32 cpu) SX_KFUNC;
+void scx_bpf_cpuperf_set(s32 cpu, u32 perf) SX_KFUNC;
 
 int bpf_iter_scx_dsq_new(struct bpf_iter_scx_dsq *it, u64 dsq_id, u64 flags) SX_KFUNC;
 struct task_struct *bpf_iter_scx_dsq_next(struct bpf_iter_scx_dsq *it) SX_KFUNC;
@@ -91,6 +107,15 @@ bool scx_bpf_dsq_move___s(struct bpf_iter_scx_dsq *it__iter, struct task_struct 
 			  u64 flags) SX_KFUNC;
 bool scx_bpf_dispatch_from_dsq___s(struct bpf_iter_scx_dsq *it__iter, struct task_struct *p,
 				   u64 dsq, u64 flags) SX_KFUNC;
+
+void scx_bpf_dsq_move_set_vtime___s(struct bpf_iter_scx_dsq *it__iter, u64 vtime) SX_KFUNC;
+bool scx_bpf_dsq_move_vtime___s(struct bpf_iter_scx_dsq *it__iter, struct task_struct *p, u64 dsq,
+				u64 flags) SX_KFUNC;
+
+s32 __scx_bpf_select_cpu_and___s(struct task_struct *p, const struct cpumask *allowed,
+				 struct scx_bpf_select_cpu_and_args *args) SX_KFUNC;
+s32 scx_bpf_select_cpu_and___s(struct task_struct *p, s32 prev_cpu, u64 wake_flags,
+			       const struct cpumask *allowed, u64 flags) SX_KFUNC;
 
 bool scx_bpf_task_set_slice___s(struct task_struct *p, u64 slice) SX_KFUNC;
 bool scx_bpf_task_set_dsq_vtime___s(struct task_struct *p, u64 vtime) SX_KFUNC;
@@ -146,6 +171,29 @@ static __always_inline bool sx_dsq_move(struct bpf_iter_scx_dsq *it, struct task
 	if (bpf_ksym_exists(scx_bpf_dsq_move___s))
 		return scx_bpf_dsq_move___s(it, p, dsq, flags);
 	return scx_bpf_dispatch_from_dsq___s(it, p, dsq, flags);
+}
+
+/* The same into a queue that is in order of vtime. */
+static __always_inline bool sx_dsq_move_vtime(struct bpf_iter_scx_dsq *it, struct task_struct *p,
+					      u64 dsq, u64 vtime, u64 flags)
+{
+	scx_bpf_dsq_move_set_vtime___s(it, vtime);
+	return scx_bpf_dsq_move_vtime___s(it, p, dsq, flags);
+}
+
+/* An idle CPU of @allowed for @p, no longer idle to others; negative if there is none. */
+static __always_inline s32 sx_select_cpu_and(struct task_struct *p, s32 prev_cpu, u64 wake_flags,
+					     const struct cpumask *allowed)
+{
+	if (bpf_ksym_exists(__scx_bpf_select_cpu_and___s)) {
+		struct scx_bpf_select_cpu_and_args args = {
+			.prev_cpu = prev_cpu,
+			.wake_flags = wake_flags,
+		};
+
+		return __scx_bpf_select_cpu_and___s(p, allowed, &args);
+	}
+	return scx_bpf_select_cpu_and___s(p, prev_cpu, wake_flags, allowed, 0);
 }
 
 /* The stores are for kernels before 6.19; later ones deprecate them. */

@@ -1,277 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Weighted fair scheduling, shared by every policy that has a fair class.
- *
- * Each task has a virtual time: its CPU time * 1024 / its weight.  The task that
- * is furthest behind runs next.  Two kinds of queues, both in vtime order:
- *
- *   FAIR_DSQ_SHARED       tasks that may run on more than one CPU
- *   FAIR_DSQ_PINNED + n   tasks that may run on CPU n only
- *
- * Clocks.  vtime_now is the vtime of what was last picked while others waited;
- * it never goes back and never jumps by what a task is charged afterwards.
- * A CPU may have more pinned work than its share of the machine.  Its tasks then
- * fall behind vtime_now for good, so their common offset (fair_cpu.pin_off) is
- * moved along: they keep their distances, and nobody who comes later has to wait
- * until they have caught up.  Likewise a task that has had a CPU to itself is not
- * punished for that once others come (fair_clamp_lead).
- *
- * A running task is in no queue.  fair_pick() therefore charges it first and
- * compares it with the queues; taking the head blindly would cap every task at
- * half a CPU.
+ * Weighted fair scheduling: what happens to a task in the fair class from its
+ * wake-up to its next sleep.  Clocks, weights and accounts are in
+ * scx_fair_state.bpf.h, which also says how all of it works.
  */
 #ifndef SCX_FAIR_CORE_BPF_H
 #define SCX_FAIR_CORE_BPF_H
 
-#include "scx_compat.bpf.h"
-
-/*
- * Longest run while others wait, in ns.  The kernel enforces it at ticks: 3 ms
- * gives 3 ms at HZ=1000 and 4 ms at HZ=250, where 4 ms would mostly give 8.
- */
-const volatile u64 slice_ns = 3000000;
-/* A wake-up preempts a task that is ahead of it by more than this vtime, in ns. */
-const volatile u64 preempt_gran_ns = 500000;
-/* How many CPUs a wake-up looks at for one to preempt. */
-const volatile u32 preempt_scan = 8;
-/* No task is set back so far that it would wait longer than about this, in ns. */
-const volatile u64 starve_ns = 8000000000;
-
-u64 nr_enqueued;   /* tasks put in a shared or pinned queue */
-u64 nr_dispatched; /* tasks taken from one */
-u64 nr_direct;	   /* wake-ups sent straight to an idle CPU */
-u64 nr_kept;	   /* running tasks that got another slice */
-u64 nr_kthread;	   /* kernel threads sent straight to their CPU */
-u64 nr_pinned;	   /* tasks put in a pinned queue */
-u64 nr_preempt;	   /* running tasks cut short for a wake-up */
-u64 nr_reenqueued; /* times a CPU was lost to a higher class */
-u64 nr_online;	   /* CPUs online */
-
-enum fair_const {
-	FAIR_DSQ_SHARED = 0x5c0000,
-	FAIR_DSQ_PINNED = 0x5d0000,
-	FAIR_MAX_CPUS = 1024,
-	FAIR_WEIGHT_ONE = 1024, /* weight of nice 0 */
-	FAIR_WEIGHT_IDLE = 3,	/* weight of SCHED_IDLE */
-	FAIR_PRIO_MIN = 100,	/* static_prio of nice -20 */
-	FAIR_NR_PRIO = 40,
-	FAIR_PEEK_MAX = 16, /* queued tasks looked at for one that may run here */
-	FAIR_SCAN_MAX = 64,
-	FAIR_LAG_SLICES = 2,  /* credit of a waking or pinned task */
-	FAIR_LEAD_SLICES = 4, /* debt that outlives a time without competition */
-};
-
-/* What a CPU runs, as far as a wake-up is concerned. */
-enum fair_run {
-	FAIR_RUN_OTHER,	   /* nothing of ours, or a kernel thread: not to be preempted */
-	FAIR_RUN_TASK,	   /* preempted if it is ahead by preempt_gran_ns */
-	FAIR_RUN_YIELDING, /* of a class that gives way to wake-ups */
-};
-
-struct fair_task {
-	u64 vtime;
-	u64 ran_ns;	/* sum_exec_runtime at the last charge */
-	u64 burst_ns;	/* CPU time since the last wake-up */
-	u64 line_off;	/* pin_off when it was queued as pinned */
-	u64 load;	/* what it adds to the load counters */
-	u64 weight;	/* at the last time it became runnable */
-	s32 load_cpu;	/* ... of this CPU, or -1 */
-	u32 on_line;	/* queued as pinned since its last run */
-	u32 yielded;	/* called sched_yield() in this slice */
-	u32 batch;	/* of scx_batch's class */
-	u64 order;	/* rank in that class */
-	u32 holds;	/* runs in a row it got as a possible lock holder */
-	u32 lock_sleep; /* it last slept where locks are waited for */
-};
-
-struct fair_cpu {
-	u64 curr_vtime; /* vtime of the running task when it started ... */
-	u64 curr_at;	/* ... at this time */
-	u64 curr_weight;
-	u64 curr_order;
-	u64 pin_off;   /* added to the keys of the pinned queue */
-	u64 load;      /* weight of the runnable pinned tasks */
-	u64 grant_ns;  /* slice for the task just taken, 0 for the default */
-	u32 run;       /* enum fair_run */
-	u32 kicked;    /* a preemption is under way */
-	u32 contended; /* the task just taken was picked over others */
-	u32 forced;    /* scx_batch: the last pick went against vtime order */
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, int);
-	__type(value, struct fair_task);
-} fair_tasks SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, FAIR_MAX_CPUS);
-	__type(key, u32);
-	__type(value, struct fair_cpu);
-} fair_cpus SEC(".maps");
-
-static u64 vtime_now;
-static u64 load_all;	/* weight of all runnable tasks of the fair class */
-static u64 load_pinned; /* ... of those that are pinned */
-static u64 load_extra;	/* ... of a competing class, as one entity */
-static u32 nr_cpu_ids;
-
-/* kernel/sched/core.c: sched_prio_to_weight; each step is about 1.25 times. */
-static const u32 prio_to_weight[FAIR_NR_PRIO] = {
-	88761, 71755, 56483, 46273, 36291, 29154, 23254, 18705, 14949, 11916,
-	9548,  7620,  6100,  4904,  3906,  3121,  2501,	 1991,	1586,  1277,
-	1024,  820,   655,   526,   423,   335,	  272,	 215,	172,   137,
-	110,   87,    70,    56,    45,	   36,	  29,	 23,	18,    15,
-};
-
-static __always_inline struct fair_task *fair_task(struct task_struct *p)
-{
-	return bpf_task_storage_get(&fair_tasks, p, NULL, 0);
-}
-
-static __always_inline struct fair_cpu *fair_cpu(s32 cpu)
-{
-	u32 key = cpu;
-
-	return bpf_map_lookup_elem(&fair_cpus, &key);
-}
-
-static __always_inline bool before(u64 a, u64 b)
-{
-	return (s64)(a - b) < 0;
-}
-
-static __always_inline bool fair_is_pinned(struct task_struct *p)
-{
-	return p->nr_cpus_allowed == 1;
-}
-
-static __always_inline bool fair_is_queued(struct task_struct *p)
-{
-	return p->scx.flags & SX_TASK_QUEUED;
-}
-
-/* A kernel thread goes first, until it has used a whole slice in one go. */
-static __always_inline bool fair_goes_first(struct task_struct *p, struct fair_task *t)
-{
-	return (p->flags & SX_PF_KTHREAD) && t->burst_ns < slice_ns;
-}
-
-static u64 fair_weight(struct task_struct *p)
-{
-	u32 i = p->static_prio - FAIR_PRIO_MIN;
-
-	if (p->policy == SX_POLICY_IDLE)
-		return FAIR_WEIGHT_IDLE;
-	return i < FAIR_NR_PRIO ? prio_to_weight[i] : FAIR_WEIGHT_ONE;
-}
-
-static __always_inline u64 fair_scale(u64 ns, u64 weight)
-{
-	return ns * FAIR_WEIGHT_ONE / (weight ?: 1);
-}
-
-static __always_inline void fair_advance(u64 vtime)
-{
-	if (before(vtime_now, vtime))
-		vtime_now = vtime;
-}
-
-static __always_inline void fair_clamp_lag(u64 *vtime)
-{
-	u64 min = vtime_now - FAIR_LAG_SLICES * slice_ns;
-
-	if (before(*vtime, min))
-		*vtime = min;
-}
-
-static __always_inline void fair_clamp_lead(u64 *vtime, u64 weight)
-{
-	u64 max = vtime_now + fair_scale(FAIR_LEAD_SLICES * slice_ns, weight);
-
-	if (before(max, *vtime))
-		*vtime = max;
-}
-
-/*
- * The kernel ejects the policy when a task waits for timeout_ms, however little
- * the task is entitled to: bound the vtime that separates it from its next run.
- */
-static void fair_clamp_wait(struct fair_cpu *c, struct task_struct *p, u64 *vtime)
-{
-	u64 cpus = nr_online ?: 1, load = load_all + load_extra;
-	u64 max;
-
-	if (fair_is_pinned(p)) {
-		load = c->load + (load - load_pinned) / cpus;
-		cpus = 1;
-	}
-	max = vtime_now + fair_scale(starve_ns * cpus, load);
-	if (before(max, *vtime))
-		*vtime = max;
-}
-
-/* CPU time of @p since the last call. */
-static u64 fair_used(struct task_struct *p, struct fair_task *t)
-{
-	u64 ran = p->se.sum_exec_runtime, used = ran - t->ran_ns;
-
-	t->ran_ns = ran;
-	t->burst_ns += used;
-	return used;
-}
-
-static __always_inline void fair_charge(struct task_struct *p, struct fair_task *t)
-{
-	t->vtime += fair_scale(fair_used(p, t), fair_weight(p));
-}
-
-static void fair_load_sub(struct fair_task *t)
-{
-	u64 load = t->load;
-	struct fair_cpu *c;
-
-	if (!load)
-		return;
-	t->load = 0;
-	__sync_fetch_and_sub(&load_all, load);
-	if (t->load_cpu < 0)
-		return;
-	__sync_fetch_and_sub(&load_pinned, load);
-	c = fair_cpu(t->load_cpu);
-	if (c)
-		__sync_fetch_and_sub(&c->load, load);
-}
-
-/* A debt run up at one weight is worth less vtime at a higher one. */
-static void fair_reweight(struct fair_task *t, u64 weight)
-{
-	s64 lead = t->vtime - vtime_now;
-
-	if (t->weight && t->weight != weight && lead > 0)
-		t->vtime = vtime_now + (u64)lead * t->weight / weight;
-	t->weight = weight;
-}
-
-static void fair_load_add(struct task_struct *p, struct fair_task *t)
-{
-	u64 load = fair_weight(p);
-	struct fair_cpu *c;
-
-	fair_load_sub(t);
-	fair_reweight(t, load ?: 1);
-	t->load = load;
-	t->load_cpu = fair_is_pinned(p) ? scx_bpf_task_cpu(p) : -1;
-	__sync_fetch_and_add(&load_all, load);
-	if (t->load_cpu < 0)
-		return;
-	__sync_fetch_and_add(&load_pinned, load);
-	c = fair_cpu(t->load_cpu);
-	if (c)
-		__sync_fetch_and_add(&c->load, load);
-}
+#include "scx_fair_state.bpf.h"
 
 static __always_inline bool fair_kick_idle(struct task_struct *p)
 {
@@ -336,8 +72,11 @@ static void fair_preempt_any(struct task_struct *p, s32 cpu, u64 vtime)
 static s32 fair_select_cpu(struct task_struct *p, s32 prev_cpu, u64 wake_flags)
 {
 	bool idle = false;
-	s32 cpu = scx_bpf_select_cpu_dfl(p, prev_cpu, wake_flags, &idle);
+	s32 cpu;
 
+	if (!FAIR_MAY_RUN(p))
+		return prev_cpu;
+	cpu = scx_bpf_select_cpu_dfl(p, prev_cpu, wake_flags, &idle);
 	if (idle) {
 		SX_COUNT(nr_direct);
 		sx_insert(p, SX_DSQ_LOCAL, slice_ns, 0);
@@ -351,7 +90,7 @@ static __always_inline void fair_wake(struct task_struct *p, struct fair_task *t
 		return;
 	t->burst_ns = 0;
 	fair_clamp_lag(&t->vtime);
-	fair_clamp_lead(&t->vtime, fair_weight(p));
+	fair_clamp_lead(&t->vtime, FAIR_WEIGHT_OF(p, t));
 }
 
 static void fair_enqueue_kthread(struct task_struct *p, struct fair_cpu *c, u64 enq_flags)
@@ -368,8 +107,9 @@ static void fair_enqueue_pinned(struct task_struct *p, struct fair_task *t, stru
 	SX_COUNT(nr_pinned);
 	t->line_off = c->pin_off;
 	t->on_line = 1;
-	sx_insert_vtime(p, FAIR_DSQ_PINNED + cpu, slice_ns, t->vtime - c->pin_off, enq_flags);
-	if (!fair_kick_idle(p) && (enq_flags & SX_ENQ_WAKEUP) &&
+	sx_insert_vtime(p, FAIR_DSQ_PINNED + cpu, FAIR_SLICE_OF(t), t->vtime - c->pin_off,
+			enq_flags);
+	if (!FAIR_KICK_IDLE(p) && (enq_flags & SX_ENQ_WAKEUP) &&
 	    fair_excess(c, t->vtime, sx_now()) > 0)
 		fair_preempt(c, cpu);
 }
@@ -394,13 +134,13 @@ static void fair_enqueue(struct task_struct *p, struct fair_task *t, u64 enq_fla
 		fair_enqueue_pinned(p, t, c, cpu, enq_flags);
 		return;
 	}
-	sx_insert_vtime(p, FAIR_DSQ_SHARED, slice_ns, t->vtime, enq_flags);
-	if (!fair_kick_idle(p) && (enq_flags & SX_ENQ_WAKEUP))
+	sx_insert_vtime(p, FAIR_DSQ_SHARED + fair_domain(c), FAIR_SLICE_OF(t), t->vtime, enq_flags);
+	if (!FAIR_KICK_IDLE(p) && (enq_flags & SX_ENQ_WAKEUP))
 		fair_preempt_any(p, cpu, t->vtime);
 }
 
 /* Key of the first task of @dsq that may run on @cpu. */
-static bool fair_peek(u64 dsq, s32 cpu, u64 *key)
+FAIR_FUNCTION bool fair_peek(u64 dsq, s32 cpu, u64 *key __arg_nonnull)
 {
 	struct task_struct *p;
 	bool found = false;
@@ -437,28 +177,91 @@ static void fair_shift_line(struct fair_cpu *c, struct fair_task *run, bool queu
 		run->vtime += lag;
 }
 
+/* A look at queues of which there is one for each domain. */
+struct fair_search {
+	u64 dsq;    /* the first of them, then that to be served */
+	u64 margin; /* what is in another domain must be that much before what is here */
+	bool busy;  /* there is other work for this CPU */
+	bool found;
+	u64 key; /* of the head */
+};
+
+#ifdef FAIR_BY_LLC
+/* One after the other in turn; if there is nothing to do here, the next with anything queued. */
+static u64 fair_other_queue(struct fair_cpu *c, u64 first, bool busy)
+{
+	u32 turn = c->looks / FAIR_STEAL_TURNS, i;
+	u64 dsq = first + turn % (nr_domains ?: 1);
+
+	bpf_for(i, 0, FAIR_MAX_DOMAINS) {
+		if (busy || i >= nr_domains)
+			break;
+		dsq = first + (turn + i) % (nr_domains ?: 1);
+		if (scx_bpf_dsq_nr_queued(dsq))
+			break;
+	}
+	return dsq;
+}
+
+/* Look into another domain: now and then, and always if there is nothing to do here. */
+static void fair_look_around(s32 cpu, struct fair_cpu *c, u64 first, struct fair_search *s)
+{
+	bool busy = s->busy || s->found;
+	u64 dsq, key = 0;
+
+	if (nr_domains < 2 || (busy && c->looks % FAIR_STEAL_TURNS))
+		return;
+	dsq = fair_other_queue(c, first, busy);
+	if (fair_peek(dsq, cpu, &key) && (!s->found || before(key + s->margin, s->key))) {
+		s->dsq = dsq;
+		s->key = key;
+		s->found = true;
+	}
+}
+#else
+static __always_inline void fair_look_around(s32 cpu, struct fair_cpu *c, u64 first,
+					     struct fair_search *s)
+{
+}
+#endif
+
+static void fair_search(s32 cpu, struct fair_cpu *c, struct fair_search *s)
+{
+	u64 first = s->dsq;
+
+	s->dsq += fair_domain(c);
+	s->found = fair_peek(s->dsq, cpu, &s->key);
+	fair_look_around(cpu, c, first, s);
+}
+
 /* @prev is the running task if it is runnable and of the fair class, else NULL. */
 static void fair_find(s32 cpu, struct fair_cpu *c, struct task_struct *prev, struct fair_task *t,
 		      struct fair_head *head)
 {
 	struct fair_task *line = prev && t && fair_is_pinned(prev) ? t : NULL;
-	u64 pinned_at = 0, shared_at = 0;
+	struct fair_search shared = {
+		.dsq = FAIR_DSQ_SHARED,
+		.margin = FAIR_STEAL_SLICES * slice_ns,
+	};
+	u64 pinned_at = 0;
 	bool pinned = fair_peek(FAIR_DSQ_PINNED + cpu, cpu, &pinned_at);
-	bool shared = fair_peek(FAIR_DSQ_SHARED, cpu, &shared_at);
 
+	c->looks++;
+	shared.busy = pinned || prev;
+	fair_search(cpu, c, &shared);
 	pinned_at += c->pin_off;
 	if (pinned || line)
 		fair_shift_line(c, line, pinned, &pinned_at);
 	head->dsq = 0;
-	if (pinned && (!shared || !before(shared_at, pinned_at))) {
+	if (pinned && (!shared.found || !before(shared.key, pinned_at))) {
 		head->dsq = FAIR_DSQ_PINNED + cpu;
 		head->vtime = pinned_at;
-	} else if (shared) {
-		head->dsq = FAIR_DSQ_SHARED;
-		head->vtime = shared_at;
+	} else if (shared.found) {
+		head->dsq = shared.dsq;
+		head->vtime = shared.key;
 	}
-	head->contended =
-		prev || (pinned && shared) || (head->dsq && scx_bpf_dsq_nr_queued(head->dsq) > 1);
+	head->contended = prev || (pinned && shared.found) ||
+			  (head->dsq && scx_bpf_dsq_nr_queued(head->dsq) > 1);
 }
 
 /* The vtime at which the fair class wants the CPU; @t is of the running task or NULL. */
@@ -488,7 +291,7 @@ static __always_inline u32 fair_run(struct task_struct *p, struct fair_task *t)
 static void fair_keep(struct fair_cpu *c, struct task_struct *prev, struct fair_task *t,
 		      bool contended)
 {
-	u64 weight = fair_weight(prev);
+	u64 weight = FAIR_WEIGHT_OF(prev, t);
 
 	SX_COUNT(nr_kept);
 	if (contended)
@@ -498,7 +301,7 @@ static void fair_keep(struct fair_cpu *c, struct task_struct *prev, struct fair_
 	fair_clamp_lag(&t->vtime);
 	t->yielded = 0;
 	fair_note_run(c, t->vtime, weight, fair_run(prev, t));
-	sx_set_slice(prev, slice_ns);
+	sx_set_slice(prev, FAIR_SLICE_OF(t));
 }
 
 /* Take the head, or whatever has come since.  Another CPU may be faster. */
@@ -511,7 +314,7 @@ static bool fair_take(s32 cpu, struct fair_cpu *c, struct fair_head *head)
 		SX_COUNT(nr_dispatched);
 		return true;
 	}
-	if (sx_consume(FAIR_DSQ_SHARED) || sx_consume(FAIR_DSQ_PINNED + cpu)) {
+	if (sx_consume(FAIR_DSQ_SHARED + fair_domain(c)) || sx_consume(FAIR_DSQ_PINNED + cpu)) {
 		SX_COUNT(nr_dispatched);
 		return true;
 	}
@@ -534,7 +337,7 @@ static bool fair_pick(s32 cpu, struct fair_cpu *c, struct task_struct *prev, str
 
 static void fair_running(struct task_struct *p, struct fair_task *t, struct fair_cpu *c)
 {
-	u64 weight = fair_weight(p);
+	u64 weight = FAIR_WEIGHT_OF(p, t);
 
 	t->ran_ns = p->se.sum_exec_runtime;
 	t->yielded = 0;
@@ -546,8 +349,8 @@ static void fair_running(struct task_struct *p, struct fair_task *t, struct fair
 		fair_clamp_lead(&t->vtime, weight);
 	fair_note_run(c, t->vtime, weight, fair_run(p, t));
 	/* The kernel's own insertions come with its default slice, 20 ms. */
-	if (p->scx.slice > slice_ns)
-		sx_set_slice(p, slice_ns);
+	if (p->scx.slice > FAIR_SLICE_OF(t))
+		sx_set_slice(p, FAIR_SLICE_OF(t));
 }
 
 /* Let the others go first once, without losing more than the head start. */
@@ -573,7 +376,8 @@ static __always_inline s32 fair_init_task(struct task_struct *p)
 	t = bpf_task_storage_get(&fair_tasks, p, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (!t)
 		return -SX_ENOMEM;
-	t->load = t->on_line = 0; /* as in fair_init() */
+	/* As in fair_init(). */
+	t->load = t->on_line = t->joined = t->counted = t->parked = t->cg_known = 0;
 	return 0;
 }
 
@@ -593,22 +397,66 @@ static void fair_drain(u64 dsq, s32 cpu)
 
 static void fair_cpu_offline(s32 cpu)
 {
+	struct fair_cpu *c = fair_cpu(cpu);
+
 	__sync_fetch_and_sub(&nr_online, 1);
 	fair_drain(FAIR_DSQ_PINNED + cpu, cpu);
-	fair_drain(FAIR_DSQ_SHARED, cpu);
+	if (c)
+		fair_drain(FAIR_DSQ_SHARED + fair_domain(c), cpu);
 }
+
+#ifdef FAIR_BY_LLC
+/* The kernel's own number of the last-level cache of each CPU; an int of each CPU. */
+extern const int sd_llc_id __ksym __weak;
+
+static u32 fair_llcs[FAIR_MAX_CPUS]; /* by that number: its domain + 1 */
+
+/* CPUs whose cache is not known, such as those that are offline now, are of domain 0. */
+FAIR_FUNCTION int fair_set_domain(s32 cpu, struct fair_cpu *c __arg_nonnull)
+{
+	const int *llc = bpf_ksym_exists(&sd_llc_id) ? bpf_per_cpu_ptr(&sd_llc_id, cpu) : NULL;
+	u32 id = llc ? *llc : FAIR_MAX_CPUS;
+
+	if (id >= FAIR_MAX_CPUS)
+		return 0;
+	if (!fair_llcs[id])
+		fair_llcs[id] = nr_domains < FAIR_MAX_DOMAINS ? ++nr_domains : FAIR_MAX_DOMAINS;
+	c->domain = fair_llcs[id] - 1;
+	return 0;
+}
+
+/* One for each domain, from @dsq on. */
+static s32 fair_create_queues(u64 dsq)
+{
+	s32 err = scx_bpf_create_dsq(dsq, -1);
+	u32 i;
+
+	bpf_for(i, 1, FAIR_MAX_DOMAINS) {
+		if (err || i >= nr_domains)
+			break;
+		err = scx_bpf_create_dsq(dsq + i, -1);
+	}
+	return err;
+}
+#else
+static __always_inline void fair_set_domain(s32 cpu, struct fair_cpu *c)
+{
+}
+
+static __always_inline s32 fair_create_queues(u64 dsq)
+{
+	return scx_bpf_create_dsq(dsq, -1);
+}
+#endif
 
 static s32 fair_init(void)
 {
 	const struct cpumask *online;
-	s32 cpu, err;
+	s32 cpu, err = 0;
 
 	nr_cpu_ids = scx_bpf_nr_cpu_ids();
 	if (nr_cpu_ids > FAIR_MAX_CPUS)
 		return -SX_E2BIG;
-	err = scx_bpf_create_dsq(FAIR_DSQ_SHARED, -1);
-	if (err)
-		return err;
 	/* The object may be attached again after a pause in which tasks came and went. */
 	nr_online = load_all = load_pinned = 0;
 	online = scx_bpf_get_online_cpumask();
@@ -621,11 +469,12 @@ static s32 fair_init(void)
 		err = scx_bpf_create_dsq(FAIR_DSQ_PINNED + cpu, -1);
 		if (err)
 			break;
+		fair_set_domain(cpu, c);
 		if (bpf_cpumask_test_cpu(cpu, online))
 			nr_online++;
 	}
 	scx_bpf_put_cpumask(online);
-	return err;
+	return err ?: fair_create_queues(FAIR_DSQ_SHARED);
 }
 
 #endif /* SCX_FAIR_CORE_BPF_H */

@@ -7,7 +7,7 @@
 
 s32 SX_OPS(fair_op_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wake_flags)
 {
-	return fair_select_cpu(p, prev_cpu, wake_flags);
+	return FAIR_SELECT_CPU(p, prev_cpu, wake_flags);
 }
 
 /* A higher class has the CPU: others may run what is queued there. */

@@ -20,6 +20,7 @@ class Mask(IntFlag):
     """The bits of <sys/inotify.h> that are used here."""
 
     MODIFY = 0x2
+    CLOSE_WRITE = 0x8
     MOVED_TO = 0x80
     CREATE = 0x100
     DELETE = 0x200

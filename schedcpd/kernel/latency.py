@@ -10,7 +10,6 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import platform
 import struct
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -18,13 +17,14 @@ from operator import add, sub
 from pathlib import Path
 
 from schedcpd.errors import KernelText
+from schedcpd.kernel import bpf
 from schedcpd.kernel.topology import parse_cpus
+from schedcpd.model import Histogram
 
 SLOTS = 32
 CGROUPS_LIMIT = 2048  # max_entries of the probe's map
 MAP_LOOKUP_BATCH = 24
 POSSIBLE = Path("/sys/devices/system/cpu/possible")
-SYSCALL_NUMBERS = {"x86_64": 321, "aarch64": 280}
 
 _KEY = struct.Struct("=Q")
 _COUNTERS = struct.Struct(f"={3 + SLOTS}Q")  # struct cgroup_latency of probes/runqueue.bpf.c
@@ -66,14 +66,7 @@ LookupBatch = Callable[[Batch], int]
 
 def lookup_batch(batch: Batch) -> int:
     """The system call; 0 or an errno."""
-    number = SYSCALL_NUMBERS.get(platform.machine())
-    if number is None:
-        return errno.ENOSYS
-    syscall = ctypes.CDLL(None, use_errno=True).syscall
-    syscall.restype = ctypes.c_long
-    syscall.argtypes = (ctypes.c_long, ctypes.c_int, ctypes.c_void_p, ctypes.c_uint)
-    failed = syscall(number, MAP_LOOKUP_BATCH, ctypes.addressof(batch), ctypes.sizeof(batch))
-    return ctypes.get_errno() if failed else 0
+    return -bpf.call(MAP_LOOKUP_BATCH, batch)
 
 
 def read_latency(
@@ -158,18 +151,8 @@ def total(latencies: Iterable[CgroupLatency]) -> CgroupLatency:
 
 
 def quantile(latency: CgroupLatency, share: float) -> float | None:
-    """The wait in ns that ``share`` (0 to 1) of the waits do not exceed; None without any.
-
-    Within a slot waits count as evenly spread, so the figure may be off by nearly a factor of two.
-    """
-    rank = min(max(share, 0.0), 1.0) * sum(latency.slots)
-    below = 0
-    for slot, count in enumerate(latency.slots):
-        if count and below + count >= rank:
-            low = 1 << slot if slot else 0
-            return low + (rank - below) / count * ((2 << slot) - low)
-        below += count
-    return None
+    """The wait in ns that ``share`` (0 to 1) of the waits do not exceed; None without any."""
+    return Histogram(latency.slots).quantile_ns(share)
 
 
 def _count_cpus(possible: Path) -> int:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""libbpf through ctypes, as far as the loaders of policies and of the probe need it.
+"""libbpf through ctypes, as far as the loaders of policies and of the probes need it.
 
 No Python binding of libbpf's object API is in Debian. Only the loaders' children import this.
 """
@@ -9,10 +9,14 @@ from __future__ import annotations
 import ctypes
 import errno
 from collections.abc import Iterator
-from ctypes import c_bool, c_char_p, c_int, c_size_t, c_uint32, c_void_p
+from ctypes import c_bool, c_char_p, c_int, c_size_t, c_uint32, c_uint64, c_void_p
 
 MINIMUM = (1, 4)  # the first that gives access to a struct_ops map before it is loaded
 MAP_TYPE_STRUCT_OPS = 26
+MAP_TYPES_HASH = (1, 9)  # BPF_MAP_TYPE_HASH and BPF_MAP_TYPE_LRU_HASH
+MAP_TYPES_PER_CPU = (5, 6)  # BPF_MAP_TYPE_PERCPU_HASH and BPF_MAP_TYPE_PERCPU_ARRAY
+BTF_KIND_STRUCT = 4
+BTF_MEMBERS = 0xFFFF  # in a type's info: how many there are
 PRINT_WARN = 0
 PRINT_LINES = 200
 PRINT_LINE_BYTES = 4096
@@ -48,9 +52,16 @@ class OpenOptions(ctypes.Structure):
     )
 
 
+class BtfType(ctypes.Structure):
+    """``struct btf_type``; the ``struct btf_member`` that follow it are of the same size."""
+
+    _fields_ = (("name", c_uint32), ("info", c_uint32), ("size", c_uint32))
+
+
 FUNCTIONS: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "libbpf_major_version": (c_uint32, ()),
     "libbpf_minor_version": (c_uint32, ()),
+    "libbpf_num_possible_cpus": (c_int, ()),
     "libbpf_set_print": (c_void_p, (PrintCallback,)),
     "bpf_object__open_mem": (c_void_p, (c_void_p, c_size_t, c_void_p)),
     "bpf_object__load": (c_int, (c_void_p,)),
@@ -61,8 +72,25 @@ FUNCTIONS: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "bpf_map__fd": (c_int, (c_void_p,)),
     "bpf_map__type": (c_int, (c_void_p,)),
     "bpf_map__name": (c_char_p, (c_void_p,)),
+    "bpf_map__key_size": (c_uint32, (c_void_p,)),
+    "bpf_map__value_size": (c_uint32, (c_void_p,)),
+    "bpf_map__update_elem": (
+        c_int,
+        (c_void_p, c_char_p, c_size_t, c_char_p, c_size_t, c_uint64),
+    ),
+    "bpf_map__lookup_elem": (
+        c_int,
+        (c_void_p, c_char_p, c_size_t, c_void_p, c_size_t, c_uint64),
+    ),
+    "bpf_map__get_next_key": (c_int, (c_void_p, c_char_p, c_void_p, c_size_t)),
+    "bpf_map__delete_elem": (c_int, (c_void_p, c_char_p, c_size_t, c_uint64)),
     "bpf_map__initial_value": (c_void_p, (c_void_p, ctypes.POINTER(c_size_t))),
     "bpf_map__attach_struct_ops": (c_void_p, (c_void_p,)),
+    "btf__load_vmlinux_btf": (c_void_p, ()),
+    "btf__find_by_name_kind": (c_int, (c_void_p, c_char_p, c_uint32)),
+    "btf__type_by_id": (c_void_p, (c_void_p, c_uint32)),
+    "btf__name_by_offset": (c_char_p, (c_void_p, c_uint32)),
+    "btf__free": (None, (c_void_p,)),
     "bpf_link__fd": (c_int, (c_void_p,)),
     "bpf_link__detach": (c_int, (c_void_p,)),
     "bpf_link__destroy": (c_int, (c_void_p,)),
@@ -98,6 +126,26 @@ class Libbpf:
             self._vsnprintf(line, PRINT_LINE_BYTES, template, arguments)
             self.lines.append(line.value.decode("utf-8", "replace").rstrip())
         return 0
+
+    def kernel_members(self, struct: str) -> frozenset[str]:
+        """The members of a structure of the running kernel; none when it has no such structure."""
+        ctypes.set_errno(0)
+        btf = self.lib.btf__load_vmlinux_btf()
+        if not btf:
+            raise LibbpfError("reading the kernel's types", ctypes.get_errno())
+        try:
+            number = self.lib.btf__find_by_name_kind(btf, struct.encode(), BTF_KIND_STRUCT)
+            if number < 0:
+                return frozenset()
+            found = BtfType.from_address(self.lib.btf__type_by_id(btf, number))
+            members = BtfType * (found.info & BTF_MEMBERS)
+            names = members.from_address(ctypes.addressof(found) + ctypes.sizeof(BtfType))
+            return frozenset(
+                self.lib.btf__name_by_offset(btf, one.name).decode("ascii", "replace")
+                for one in names
+            )
+        finally:
+            self.lib.btf__free(btf)
 
     def open(self, data: bytes, name: str) -> BpfObject:
         """Open an object from memory; ``name`` (15 characters at most) prefixes its maps."""
@@ -157,6 +205,50 @@ class BpfObject:
         if fd < 0:
             raise LibbpfError(f"the map {name} is not in the kernel", -fd)
         return fd
+
+    def hash_sizes(self, name: str) -> tuple[int, int]:
+        """The sizes of keys and values of a hash map in bytes; LibbpfError when it is none."""
+        pointer = self._map(name)
+        if self._lib.bpf_map__type(pointer) not in MAP_TYPES_HASH:
+            raise LibbpfError(f"the map {name} is no hash map", errno.EINVAL)
+        return self._lib.bpf_map__key_size(pointer), self._lib.bpf_map__value_size(pointer)
+
+    def update(self, name: str, key: bytes, value: bytes) -> None:
+        """Write an entry of a map of a loaded object, which it may have already or not."""
+        pointer = self._map(name)
+        if code := self._lib.bpf_map__update_elem(pointer, key, len(key), value, len(value), 0):
+            raise LibbpfError(f"writing to the map {name}", -code)
+
+    def lookup(self, name: str, key: bytes, size: int) -> bytes:
+        """The entry of a map, whose values have ``size`` bytes; of a map for each CPU, all."""
+        pointer, kept = self._map(name), size
+        if self._lib.bpf_map__type(pointer) in MAP_TYPES_PER_CPU:
+            kept *= int(self._lib.libbpf_num_possible_cpus())
+        value = ctypes.create_string_buffer(kept)
+        if code := self._lib.bpf_map__lookup_elem(pointer, key, len(key), value, kept, 0):
+            raise LibbpfError(f"reading the map {name}", -code)
+        return value.raw
+
+    def keys(self, name: str, size: int, most: int) -> list[bytes]:
+        """At most ``most`` keys, of ``size`` bytes, of a hash map that does not change any more."""
+        pointer, found = self._map(name), list[bytes]()
+        key = ctypes.create_string_buffer(size)
+        before = None
+        while len(found) < most:
+            code = self._lib.bpf_map__get_next_key(pointer, before, key, size)
+            if code == -errno.ENOENT:
+                break
+            if code:
+                raise LibbpfError(f"reading the keys of the map {name}", -code)
+            before = key.raw
+            found.append(before)
+        return found
+
+    def delete(self, name: str, key: bytes) -> None:
+        """Take an entry out of a map of a loaded object; none is as well."""
+        code = self._lib.bpf_map__delete_elem(self._map(name), key, len(key), 0)
+        if code not in (0, -errno.ENOENT):
+            raise LibbpfError(f"deleting from the map {name}", -code)
 
     def value(self, map_pointer: int) -> memoryview:
         """The initial value of a map, writable until the object is loaded."""

@@ -16,6 +16,7 @@ SIZE_LIMIT = 8 << 20
 EXIT_SECTION = ".data.sxexit"
 DUMP_SECTION = ".data.sxdump"
 OPS_SECTION = ".struct_ops.link"
+MAPS_SECTION = ".maps"
 CONSTANTS = ".rodata"
 COUNTERS = (".bss", ".data")
 TYPE_BYTES = {"u32": 4, "s32": 4, "u64": 8, "s64": 8, "bool": 1}
@@ -24,6 +25,9 @@ EXIT_RECORD_BYTES = 608
 # libbpf itself fills in these externs, from the kernel's configuration and version.
 KCONFIG = ("CONFIG_", "LINUX_")
 OPS_STRUCT = "sched_ext_ops"
+# Callbacks that a policy can do without: where the kernel does not know them they are left out.
+OPTIONAL_OPS = ("cgroup_set_bandwidth", "cgroup_set_idle")
+POINTER_BYTES = 8
 
 
 class ObjectError(ValueError):
@@ -76,6 +80,10 @@ class PolicyObject:
             self.constant(tunable.name, tunable.type)
         for name in card.counters:
             self.counter(name)
+        for name in card.maps:
+            place = self.variables.get(name)
+            if place is None or place.section != MAPS_SECTION:
+                raise ObjectError(f"it has no map {name}")
 
 
 def read_object(data: bytes) -> PolicyObject:

@@ -14,13 +14,16 @@ from schedcpd.kernel.text import is_gone, printable, read_raw
 COMM_LIMIT = 64
 ARGUMENTS_LIMIT = 200
 STAT_LIMIT = 4096
-# Fields 1 to 22 of proc_pid_stat(5): pid, comm, state, 16 that are not needed, threads, one, start.
+# Of proc_pid_stat(5): pid, comm, state, 15 that are not needed, nice, threads, one, start (which is
+# field 22) and, where the kernel tells it, the policy (field 41).
 # comm may hold blanks and parentheses, so its end is the last one that fits.
 _STAT = re.compile(
-    rb"([0-9]{1,10}) \((.*)\) ([A-Za-z])(?: -?[0-9]{1,20}){16}"
-    rb" ([0-9]{1,10}) -?[0-9]{1,20} ([0-9]{1,20})\s",
+    rb"([0-9]{1,10}) \((.*)\) ([A-Za-z])(?: -?[0-9]{1,20}){15}"
+    rb" (-?[0-9]{1,20}) ([0-9]{1,10}) -?[0-9]{1,20} ([0-9]{1,20})\s"
+    rb"(?:(?:-?[0-9]{1,20} ){18}([0-9]{1,3})\s)?",
     re.DOTALL,
 )
+SCHED_IDLE = 5  # of the policies in sched(7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,8 @@ class TaskStat:
     state: str  # one letter; R is running or waiting for a CPU
     threads: int
     started_ticks: int  # clock ticks after boot
+    nice: int = 0
+    policy: int = 0  # of sched(7); 0 is the ordinary one
 
     @property
     def runnable(self) -> bool:
@@ -44,13 +49,15 @@ def parse_stat(raw: bytes) -> TaskStat:
     found = _STAT.match(raw)
     if found is None:
         raise KernelText("stat file", "it does not have the fields of proc_pid_stat(5)")
-    pid, comm, state, threads, started = found.groups()
+    pid, comm, state, nice, threads, started, policy = found.groups()
     return TaskStat(
         int(pid),
         printable(os.fsdecode(comm), COMM_LIMIT),
         state.decode(),
         int(threads),
         int(started),
+        int(nice),
+        int(policy or 0),
     )
 
 
@@ -72,6 +79,11 @@ def read_threads(proc: Path, pid: int, limit: int) -> tuple[int, list[TaskStat]]
     step = max(1, -(-len(names) // max(1, limit)))
     found = (_stat(f"{place}/{name}/stat") for name in names[::step])
     return len(names), [stat for stat in found if stat is not None]
+
+
+def read_task(task: str) -> TaskStat | None:
+    """The task whose directory in /proc is ``task``; None when it has ended."""
+    return _stat(f"{task}/stat")
 
 
 def _stat(path: str) -> TaskStat | None:

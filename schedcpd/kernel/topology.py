@@ -38,6 +38,18 @@ class Topology:
                 return f"CPU {cpu} has {now} instead of {about}"
         return ""
 
+    @property
+    def kind(self) -> str:
+        """What kind of machine it is: how many CPUs, caches, nodes and types of cores it has."""
+        facts: dict[str, set[str]] = {"llc": set(), "node": set(), "type": set()}
+        for about in self.cpus:
+            for fact in about.split(", "):
+                name, _, value = fact.partition(" ")
+                if name in facts:
+                    facts[name].add(value)
+        counts = ", ".join(f"{name} {len(values)}" for name, values in facts.items())
+        return f"cpus {len(parse_cpus(self.possible))}, {counts}"
+
     def by_cpu(self) -> dict[int, str]:
         """The description of each CPU that is described."""
         return {cpu: about for about, cpus in self.cpus.items() for cpu in parse_cpus(cpus)}

@@ -22,7 +22,9 @@ _QUICK_LOOKS = 2  # then one full look, at the end
 _PROGRAMS_SHOWN = 8
 _ARGUMENTS_SHOWN = 3
 _CGROUPS_SEARCHED = 200
-_CROWD = 2  # with fewer runnable threads nobody asks whether they serve somebody
+# Of a workload that does less nobody asks whether it serves somebody.
+_WORKS_CPUS = 0.02
+_WORKS_RUNNABLE = 0.5
 
 
 def _boot_s() -> float:
@@ -48,7 +50,7 @@ class _Counters:
     waited_us: int | None
 
 
-async def summarise(
+async def survey(
     root: Path,
     proc: Path,
     workload: Workload,
@@ -56,8 +58,8 @@ async def summarise(
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     clocks: Clocks | None = None,
     listeners: Callable[[], dict[int, int]] = sockets.listeners,
-) -> WorkloadProfile:
-    """Watch ``workload`` for ``window_s`` and say what it is.
+) -> tuple[WorkloadProfile, Census]:
+    """Watch ``workload`` for ``window_s`` and say what it is, and which processes were seen.
 
     Processes that end meanwhile are no trouble; a cgroup that does raises WorkloadGone.
     """
@@ -76,9 +78,14 @@ async def summarise(
     profile = replace(
         profile,
         arguments=_arguments(proc, census),
-        listeners=_listening(place, listeners()) if profile.runnable >= _CROWD else 0,
+        command=_command(proc, census),
+        listeners=_listening(place, listeners()) if _works(profile) else 0,
     )
-    return replace(profile, sentence=sentence(profile))
+    return replace(profile, sentence=sentence(profile)), census
+
+
+def _works(profile: WorkloadProfile) -> bool:
+    return profile.cpus_used >= _WORKS_CPUS or profile.runnable >= _WORKS_RUNNABLE
 
 
 def _counters(place: str, workload: Workload, clocks: Clocks) -> _Counters:
@@ -132,6 +139,14 @@ def _arguments(proc: Path, census: Census) -> tuple[str, ...]:
     chosen = census.workers()[:_ARGUMENTS_SHOWN]
     lines = (procfs.read_arguments(proc, one.stat.pid) for one in chosen)
     return tuple(line for line in lines if line)
+
+
+def _command(proc: Path, census: Census) -> str:
+    oldest = census.oldest()
+    # Reading a command line can wait for a process that is stuck in the kernel.
+    if oldest is None or oldest.stat.state not in ("R", "S"):
+        return ""
+    return procfs.read_arguments(proc, oldest.stat.pid)
 
 
 def _listening(place: str, by_cgroup: dict[int, int]) -> int:

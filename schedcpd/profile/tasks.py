@@ -134,6 +134,25 @@ class Census:
         busy = [one for one in self.seen.values() if one.runnable]
         return sorted(busy, key=lambda one: (-one.runnable, one.stat.pid))
 
+    def oldest(self) -> Seen | None:
+        """The process that was there first; it started the others, in all likelihood."""
+        return min(
+            self.seen.values(), key=lambda one: (one.stat.started_ticks, one.stat.pid), default=None
+        )
+
+    def others(self) -> list[Seen]:
+        """Processes that were never seen with a runnable thread."""
+        return [one for one in self.seen.values() if not one.runnable]
+
+    def median_nice(self) -> float:
+        """Of the workers, or of all processes where none works."""
+        return median([one.stat.nice for one in self.workers() or self.seen.values()] or [0.0])
+
+    def usual_policy(self) -> int:
+        """The scheduling policy that most of the workers, or of all processes, have."""
+        policies = Counter(one.stat.policy for one in self.workers() or self.seen.values())
+        return max(policies, key=lambda one: policies[one], default=0)
+
     def programs(self) -> list[tuple[str, int]]:
         """Programs of the last look and their processes, most first; of equals the busier."""
         latest = self.latest()

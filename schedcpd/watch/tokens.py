@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Tells when the verifier has published tokens, so that policies are checked again."""
+"""Tells when the verifier has published tokens, or root cards, to check the policies again."""
 
 from __future__ import annotations
 
@@ -13,11 +13,15 @@ _MASK = Mask.CREATE | Mask.DELETE | Mask.MOVED_TO | Mask.ONLYDIR
 
 
 class TokenWatcher:
-    """``published`` after any change in the folder of tokens, which may appear later."""
+    """``published`` after any change in a folder of tokens or cards, which may appear later.
 
-    def __init__(self, folder: Path) -> None:
+    ``edited``: people change the files in it; else they are only ever put in place as a whole.
+    """
+
+    def __init__(self, folder: Path, *, edited: bool = False) -> None:
         self.published: Signal[None] = Signal()
         self._folder = folder
+        self._mask = _MASK | Mask.CLOSE_WRITE if edited else _MASK
         self._inotify: Inotify | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -38,7 +42,7 @@ class TokenWatcher:
     def _watch_folders(self) -> None:
         if self._inotify is not None:
             for folder in (self._folder.parent, self._folder):
-                self._inotify.add(str(folder), _MASK)
+                self._inotify.add(str(folder), self._mask)
 
     def _ready(self) -> None:
         if self._inotify is not None and self._inotify.read():

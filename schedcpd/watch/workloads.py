@@ -7,6 +7,7 @@ import re
 from fnmatch import fnmatchcase, translate
 
 from schedcpd.model import Workload, WorkloadKind
+from schedcpd.watch.identity import CONTAINER, of_path
 
 # Services that keep a machine or a desktop running. They are small, or others wait for them.
 PLUMBING = (
@@ -32,11 +33,6 @@ _PAYLOADS = ("systemd-nspawn@*.service",)
 
 _PLUMBING = re.compile("|".join(translate(pattern) for pattern in PLUMBING))
 _PAYLOAD = re.compile("|".join(translate(pattern) for pattern in _PAYLOADS))
-_CONTAINER = re.compile(
-    r"(?:docker|libpod|crio|cri-containerd|nerdctl|buildkit)-(?P<scope>[0-9a-f]{12,64})\.scope"
-    r"|(?P<plain>[0-9a-f]{64})"  # docker and kubelet without systemd
-    r"|lxc\.payload\.(?P<lxc>.+)"
-)
 _MACHINE = re.compile(r"machine-.+\.scope|systemd-nspawn@.+\.service")
 _USER_MANAGER = re.compile(r"user@\d+\.service")
 _SHORT_ID = 12  # what container engines show of an id
@@ -64,14 +60,14 @@ def identify(
     kind, unit = found
     if any(fnmatchcase(unit, glob) or fnmatchcase(path, glob) for glob in ignore):
         return None
-    return Workload(path, cgroup_id, unit, kind, now)
+    return Workload(path, cgroup_id, unit, kind, now, of_path(path))
 
 
 def _ends_search(name: str) -> bool:
     """Whether what is below a cgroup of this name belongs to it, workload or not."""
     if _USER_MANAGER.fullmatch(name):
         return False
-    return _is_unit(name) or name.endswith(_OPAQUE) or bool(_CONTAINER.fullmatch(name))
+    return _is_unit(name) or name.endswith(_OPAQUE) or bool(CONTAINER.fullmatch(name))
 
 
 def _is_unit(name: str) -> bool:
@@ -80,7 +76,7 @@ def _is_unit(name: str) -> bool:
 
 def _kind(name: str) -> tuple[WorkloadKind, str] | None:
     """The kind of a workload and its name for people; None when the name is no workload's."""
-    container = _CONTAINER.fullmatch(name)
+    container = CONTAINER.fullmatch(name)
     if container:
         identifier = container["scope"] or container["plain"]
         return WorkloadKind.CONTAINER, identifier[:_SHORT_ID] if identifier else container["lxc"]

@@ -11,6 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from schedcpd.deploy.livemaps import LAYOUTS, Layout
+from schedcpd.deploy.messages import MapUpdate
+from schedcpd.errors import MapRefused
 from schedcpd.kernel import objects, sched_ext
 from schedcpd.kernel.btf import Btf, BtfError
 from schedcpd.kernel.libbpf import BpfObject, Libbpf, LibbpfError, Link
@@ -25,6 +28,7 @@ POLL_S = 0.005
 LEAVE_S = 2.0
 LOG_LINES = 80
 REASON_LIMIT = 500
+NAME_SHOWN = 64
 NOT_PERMITTED = "not permitted: the loader needs CAP_BPF and CAP_PERFMON"
 HIDDEN = "it left the kernel and does not say why"
 NOISE = ("processed ", "max_states_per_insn", "verification time", "stack depth", "mark_precise")
@@ -78,7 +82,8 @@ class Attachment:
             self._about = objects.read_object(data)
             self._about.check(self._card)
             self._bpf = libbpf.open(data, self._card.name)
-            self._ops = self._prepare(parameters)
+            self._check_maps()
+            self._ops = self._prepare(libbpf, parameters)
         except (objects.ObjectError, BtfError, LibbpfError, LookupError, struct.error) as exc:
             raise AttachFailed("open", str(exc), log="\n".join(libbpf.lines)) from exc
         try:
@@ -89,7 +94,16 @@ class Attachment:
             raise AttachFailed("load", load_reason(exc, log, said), exc.code, log) from exc
         self.load_ms = (self._clock.now() - started) * 1000
 
-    def _prepare(self, parameters: Mapping[str, int]) -> int:
+    def _check_maps(self) -> None:
+        """Raise ObjectError unless what will be written fits into the maps of the card."""
+        for name, role in self._card.maps.items():
+            found = Layout(*self._bpf.hash_sizes(name))
+            if found != LAYOUTS[role]:
+                raise objects.ObjectError(
+                    f"its map {name} has {found}, not {LAYOUTS[role]}, as one for {role}"
+                )
+
+    def _prepare(self, libbpf: Libbpf, parameters: Mapping[str, int]) -> int:
         maps = self._bpf.struct_ops()
         if len(maps) != 1:
             raise objects.ObjectError(f"it has {len(maps)} struct_ops maps, not one")
@@ -104,6 +118,10 @@ class Attachment:
         # The kernel then refuses the policy if a CPU came or went since it was set up.
         hotplug_seq = sched_ext.read_state(self._root).hotplug_seq
         struct.pack_into("<Q", ops, members["hotplug_seq"].offset, hotplug_seq)
+        if optional := [one for one in objects.OPTIONAL_OPS if one in members]:
+            offered = libbpf.kernel_members(objects.OPS_STRUCT)
+            for at in (members[one].offset for one in optional if one not in offered):
+                ops[at : at + objects.POINTER_BYTES] = bytes(objects.POINTER_BYTES)
         for tunable in self._card.tunables:
             value = parameters.get(tunable.name, tunable.default)
             offset = self._about.constant(tunable.name, tunable.type).offset
@@ -169,6 +187,29 @@ class Attachment:
             area, layout = self._bpf.area(place.section), COUNTER_FORMATS[place.size]
             (values[name],) = struct.unpack_from(layout, area, place.offset)
         return values
+
+    def update_map(self, update: MapUpdate) -> None:
+        """Change a live map, also while it is suspended: the maps stay with the loaded object.
+
+        Raises MapRefused. What was changed before an entry that is not taken stays so.
+        """
+        policy, role = self._card.name, self._card.maps.get(update.name)
+        if role is None:
+            raise MapRefused(policy, update.name[:NAME_SHOWN], "its card declares no such map")
+        layout = LAYOUTS[role]
+        entries = {*update.updates, *update.deletions}
+        if {len(key) for key in entries} - {layout.key} or (
+            {len(value) for value in update.updates.values()} - {layout.value}
+        ):
+            raise MapRefused(policy, update.name, f"an entry does not fit {layout}")
+        try:
+            for key in update.deletions:
+                self._bpf.delete(update.name, key)
+            for key, value in update.updates.items():
+                self._bpf.update(update.name, key, value)
+        except LibbpfError as exc:
+            reason = "it is full" if exc.code == errno.E2BIG else str(exc)
+            raise MapRefused(policy, update.name, reason) from exc
 
     @property
     def suspended(self) -> bool:

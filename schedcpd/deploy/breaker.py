@@ -166,6 +166,11 @@ class Breaker:
         self._bad: dict[Guard, int] = {}  # bad windows since the score was 0
         self._stuck = 0  # windows in a row in which nothing came out of the queues
 
+    @property
+    def baseline(self) -> GuardSample:
+        """What the windows are compared with."""
+        return self._baseline
+
     def check(self, sample: GuardSample) -> Trip | None:
         """Judge one window; a Trip when the policy has to go. Call it for every window in turn."""
         if sample.fault:

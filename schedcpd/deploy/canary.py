@@ -12,6 +12,13 @@ and DeMets 1983, Biometrika 70, 659; Kim and DeMets 1987, Biometrika 74, 149), a
 Student's t interval at its own share. Adding the shares up (Bonferroni) instead of following the
 joint distribution of the looks costs some power and needs no numerical integration. With symmetric
 heavy-tailed noise Student's t errs on the careful side (Benjamini 1983, JASA 78, 645).
+
+A candidate that is to take the place of a policy that has won its canary, the incumbent, is not
+compared with it directly: both would have to be held by a loader at once, and a third arm would
+make each comparison longer. It is compared with the kernel default as well, and wins when even the
+lower bound of its effect is above the effect that the incumbent had. The incumbent's effect is
+taken as it was measured, without its own uncertainty: that the candidate has to be better with
+certainty is what keeps two that are alike from taking turns.
 """
 
 from __future__ import annotations
@@ -28,7 +35,7 @@ from schedcpd.model import Canary, CanaryDecision
 LARGEST_LOG = math.log(10.0)
 # No window is measured better than to two per cent; values from histogram slots can agree exactly.
 RESOLUTION = 0.02
-# With two pairs the interval says nothing; that much lost in their mean is not risked all the same.
+# With two pairs the interval says nothing; with that much lost in their mean more are taken.
 GROSS_LOSS = -0.5
 
 
@@ -51,7 +58,8 @@ class CanarySettings:
     margin: float = 0.03  # what it has to gain at least; what it may lose at most if non-inferior
     confidence: float = 0.95  # of the interval, over all looks at it together
     higher_is_better: bool = True
-    non_inferiority: bool = False  # promote unless it is clearly worse
+    non_inferiority: bool = False  # promote unless it is clearly or grossly worse
+    incumbent: float | None = None  # the effect of the policy that it is to do better than
 
     def __post_init__(self) -> None:
         if not 2 <= self.min_pairs <= self.max_pairs:
@@ -60,6 +68,15 @@ class CanarySettings:
             raise ValueError("a canary's margin or confidence is out of bounds")
         if self.window_s <= 0 or self.settle_s < 0:
             raise ValueError("a canary's windows have no length")
+        if self.non_inferiority and self.incumbent is not None:
+            raise ValueError("to be not worse is not enough to take the place of another")
+
+    @property
+    def bar(self) -> float:
+        """What the lower bound of the effect must reach."""
+        if self.non_inferiority:
+            return -self.margin
+        return self.margin if self.incumbent is None else max(self.margin, self.incumbent)
 
     @property
     def looks(self) -> int:
@@ -126,19 +143,19 @@ class Switchback:
         low, high = _shown(mean, half)
         decision = CanaryDecision.GOING_ON
         if fresh and count >= settings.min_pairs:
-            decision = self._look(low, high)
+            decision = self._look(effect, low, high)
         if decision is CanaryDecision.GOING_ON and self._pairs >= settings.max_pairs:
             decision = self._last_word(effect)
         reason = self._sentence(decision, effect, low, high)
         return Canary(settings.metric, count, effect, low, high, decision, reason)
 
-    def _look(self, low: float, high: float) -> CanaryDecision:
-        margin, lenient = self._settings.margin, self._settings.non_inferiority
-        if high < (-margin if lenient else 0.0):
+    def _look(self, effect: float, low: float, high: float) -> CanaryDecision:
+        bar, lenient = self._settings.bar, self._settings.non_inferiority
+        if high < (bar if lenient else 0.0):
             return CanaryDecision.WORSE
-        if low >= (-margin if lenient else margin):
+        if low >= bar or (lenient and effect > GROSS_LOSS):
             return CanaryDecision.PROMOTE
-        if not lenient and high < margin:
+        if not lenient and high < bar:
             return CanaryDecision.NO_GAIN  # it cannot get there any more
         return CanaryDecision.GOING_ON
 
@@ -166,6 +183,10 @@ class Switchback:
         if self._settings.non_inferiority:
             meaning[CanaryDecision.PROMOTE] = "it is not clearly worse"
             meaning[CanaryDecision.NO_GAIN] = "it seems far worse"
+        if (had := self._settings.incumbent) is not None:
+            before = f"the policy before it ({had:+.1%})"
+            meaning[CanaryDecision.PROMOTE] = f"it is better than {before}"
+            meaning[CanaryDecision.NO_GAIN] = f"it is not certain to be better than {before}"
         return f"{meaning[decision]}: {measured}"
 
 

@@ -9,8 +9,9 @@ machine like everything else.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from random import Random
 from typing import Protocol, TypeVar
@@ -31,27 +32,43 @@ Value = TypeVar("Value")
 CERTAIN = frozenset({Guard.FAULT, Guard.WEDGE})
 # Whoever is made to wait for long does not wait often: waits are counted over so many windows.
 WAIT_WINDOWS = 5
+# The host of a virtual machine can take its CPUs away for a moment, in the policy's windows alone.
+# Harm of more than so many times its limit is plain; other harm has to be found again this soon.
+PLAIN = 2.0
+SUSPICION_S = 60.0
 
 
-class Holder(Protocol):
-    """The process that holds an attached policy; ``deploy.loader.Loader`` is the real one."""
-
-    attached: Attached
+class Takes(Protocol):
+    """What can take turns with what was there before: an attached policy, or one class in it."""
 
     async def status(self) -> LoaderStatus:
         """What the policy says of itself now; raises LoaderLost."""
 
     async def suspend(self) -> LoaderStatus:
-        """Let the kernel default have a turn, with the policy kept loaded."""
+        """Let what was there before have a turn."""
 
-    async def resume(self) -> Attached:
-        """Attach the policy again."""
-
-    async def detach(self) -> LoaderStatus:
-        """Take the policy out of the kernel for good."""
+    async def resume(self) -> object:
+        """Come back."""
 
     async def ended(self) -> LoaderStatus:
         """Wait until the policy is out without our doing."""
+
+
+class Holder(Takes, Protocol):
+    """The process that holds an attached policy; ``deploy.loader.Loader`` is the real one.
+
+    While it is suspended the policy is kept loaded.
+    """
+
+    attached: Attached
+
+    async def update_map(
+        self, name: str, updates: Mapping[bytes, bytes], deletions: Collection[bytes] = ()
+    ) -> None:
+        """Delete and write entries of a live map; raises MapRefused, LoaderLost or Ejected."""
+
+    async def detach(self) -> LoaderStatus:
+        """Take the policy out of the kernel for good."""
 
 
 class Meter(Protocol):
@@ -102,6 +119,11 @@ class Ending:
         return self.reason if self.trigger is Trigger.GONE else ""
 
 
+async def nobody(_: Trip) -> bool:
+    """Nobody else is to blame."""
+    return False
+
+
 @dataclass(slots=True)
 class Subject:
     """The deployment that is conducted."""
@@ -109,9 +131,15 @@ class Subject:
     id: int
     workload: Workload
     policy: str
-    holder: Holder
+    holder: Takes
     baseline: GuardSample  # under the kernel default, just before
     change: Callable[..., object] = field(repr=False)  # changes fields of the deployment, and tells
+    instead: str = "the kernel default"  # what it takes turns with
+    lasting: Workload | None = None  # who is looked after from the canary's end, if another
+    # Held by the one that is out to see whether it did the harm.
+    asking: asyncio.Lock = field(default_factory=asyncio.Lock)
+    # Whether somebody else is to blame for a trip, or may be.
+    relieve: Callable[[Trip], Awaitable[bool]] = field(default=nobody, repr=False)
 
 
 class Conduct:
@@ -126,7 +154,18 @@ class Conduct:
         self._machine = machine
         self._tools = instruments
         self._breaker = Breaker(score.limits, subject.baseline)
+        self._suspect_until = -math.inf  # monotonic
         self._switching = False
+
+    @property
+    def workload(self) -> Workload:
+        """Whose own figures it looks at: those of a canary's workload until that is over."""
+        return self._subject.workload
+
+    @property
+    def baseline(self) -> GuardSample:
+        """What the breaker compares with: windows without the candidate, the newest there are."""
+        return self._breaker.baseline
 
     async def run(self) -> Ending:
         """Return when the deployment has to end, or has ended."""
@@ -194,6 +233,7 @@ class Conduct:
             return Ending(DeploymentState.REVERTED, Trigger.REVERT, f"canary: {result.reason}")
         self._breaker = Breaker(self._score.limits, worst_of(defaults))
         await self._promote(f"canary: {result.reason}")
+        self._subject.workload = self._subject.lasting or self._subject.workload
         return None
 
     async def _turn_to(self, arm: Arm) -> None:
@@ -224,31 +264,47 @@ class Conduct:
             trip = self._breaker.check(window)
             if trip is None:
                 continue
-            ending = tripped(trip) if trip.guard in CERTAIN else await self._confirm(trip, window)
+            ending = await self._judge(trip, window)
             if ending is not None:
                 return ending
             samples.clear()
             samples.append(await self._sample())
 
+    async def _judge(self, trip: Trip, window: GuardSample) -> Ending | None:
+        if trip.guard in CERTAIN:
+            return tripped(trip)
+        # Two that go at the same time would both be blamed for what one of them did.
+        asked = self._subject.asking.locked()
+        if asked or await self._subject.relieve(trip):
+            self._breaker = Breaker(self._score.limits, self.baseline)
+            return None
+        async with self._subject.asking:
+            return await self._confirm(trip, window)
+
     async def _confirm(self, trip: Trip, window: GuardSample) -> Ending | None:
         """Stop the harm at once, then see whether the kernel default does better just now.
 
-        The baseline may be old, and the machine may simply have more to do than it had then.
+        The baseline may be old, and the machine may simply have more to do than it had then. Harm
+        that is not plain makes the policy a suspect: it goes for good when that is found again.
         """
         started = self._tools.monotonic()
         await self._suspend(Trigger.TRIP, trip.reason)
         revert_ms = (self._tools.monotonic() - started) * 1000
-        reason = f"taken off to compare with the kernel default: {trip.reason}"
+        reason = f"taken off to compare with {self._subject.instead}: {trip.reason}"
         self._subject.change(state=DeploymentState.CANARY, reason=reason)
         await self._tools.sleep(self._score.settle_s)
         now = await self._measure(self._score.window_s)
         if blind(now, trip.guard):
             return tripped(trip, revert_ms)
         again = Breaker(strict(self._score.limits), now).check(window)
+        doubt = f"{self._subject.instead} does no better now"
         if again is not None:
-            return tripped(again, revert_ms)
+            if started < self._suspect_until or again.figure > PLAIN * again.limit:
+                return tripped(again, revert_ms)
+            self._suspect_until = started + SUSPICION_S
+            doubt = "it may have been somebody else's doing"
         self._breaker = Breaker(self._score.limits, now)
-        reason = f"attached again: the kernel default does no better now ({trip.reason})"
+        reason = f"attached again: {doubt} ({trip.reason})"
         await self._resume(Trigger.SETTLED, reason)
         self._subject.change(state=DeploymentState.ATTACHED, reason=reason)
         return None

@@ -1,206 +1,278 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Puts one policy at a time into the kernel, holds it, and lets go of it.
+"""What may be asked of the machine's scheduler: a policy for one workload, or a class for each.
 
-Every change of what schedules the machine goes through a ``Deployer``, one at a time: a second
-request while one is under way is refused, not queued, because the asker decided on a state of the
-machine that is about to change. Each step is in the ledger before it is made. Whatever fails, the
-kernel default is what is left.
+A class that a person chose is there at once and stays. One that automation chose proves itself:
+with the first of them the policy takes turns with the kernel default, measured on that workload;
+each later one takes turns with having no class, which is an entry of a map. From then on each of
+them has a circuit breaker of its own, so that harm costs the class that does it, not the policy.
 """
 
 from __future__ import annotations
 
-import asyncio
-import functools
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from typing import Any
 
-from schedcpd.deploy.breaker import GuardSample
-from schedcpd.deploy.conduct import (
-    Conduct,
-    Ending,
-    Holder,
-    Instruments,
-    Score,
-    Subject,
-    exit_of,
-)
-from schedcpd.deploy.deployments import Deployments
-from schedcpd.deploy.messages import LoaderStatus
+from schedcpd.deploy.attaching import UNDER_WAY, Attaching, Kernel, Running
+from schedcpd.deploy.breaker import GuardSample, Trip
+from schedcpd.deploy.classes import MACHINE, Claim, Classes, Classified
+from schedcpd.deploy.conduct import Ending, tripped
+from schedcpd.deploy.finish import finished
+from schedcpd.deploy.livemaps import batches, encode_hint, encode_process
 from schedcpd.deploy.record import Record
-from schedcpd.deploy.states import MachineState, SchedulerMachine, Trigger
-from schedcpd.errors import (
-    Busy,
-    Ejected,
-    ForeignScheduler,
-    KernelRejected,
-    LedgerDamaged,
-    LimitsSet,
-    NoSchedExt,
-    SchedcpError,
-)
-from schedcpd.kernel.sched_ext import exit_cause
+from schedcpd.deploy.trials import Trials, class_score
+from schedcpd.errors import Busy, NoClasses, SchedcpError
 from schedcpd.model import (
-    Card,
     Deployment,
     DeploymentState,
-    ExitCause,
-    ExitRecord,
-    KernelState,
+    LayerClass,
+    LayerKind,
+    MapRole,
     Objective,
     Origin,
     Policy,
     Workload,
 )
+from schedcpd.parameters import NONE
 
 log = logging.getLogger(__name__)
 
-LEAVE_S = 2.0  # what a policy may take to leave once its loader is done
-POLL_S = 0.01
-_REVERTED = DeploymentState.REVERTED
-
-Value = TypeVar("Value")
+# The breaker of a class needs two bad windows and another one to be sure; the policy's, three.
+PATIENCE_S = 10.0
 
 
-@dataclass(frozen=True, slots=True)
-class Kernel:
-    """What the deployer asks of the machine; injected, so that it can be simulated."""
-
-    # A policy, the digest of its object, and its parameters.
-    attach: Callable[[str, str, Mapping[str, int]], Awaitable[Holder]]
-    state: Callable[[], KernelState]
-    unusable: Callable[[], str]
-    limits: Callable[[str], tuple[str, ...]]  # of one cgroup, or of all for "/"
-    clock: Callable[[], float]  # seconds since the epoch
-    release: str  # of the running kernel
-    instruments: Instruments
-    score: Callable[[Policy, Objective, bool], Score]  # the last: whether with a canary
-    baseline_s: Callable[[], float]  # how long the kernel default is measured before attaching
-
-
-@dataclass(slots=True)
-class Running:
-    """A deployment whose policy is in the kernel, or waits for its turn."""
-
-    id: int
-    workload: Workload
-    policy: str
-    holder: Holder
-    task: asyncio.Task[None] | None = None
-    conduct: Conduct | None = None
-
-
-class Deployer:
-    """The state of the machine's scheduler as far as schedcp changed it.
-
-    ``deployments`` has what there was; ``active`` is the one under way.
-    """
+class Deployer(Attaching):
+    """The policy that is attached, the classes of workloads in it, and the hints it is given."""
 
     def __init__(self, kernel: Kernel, record: Record) -> None:
-        self.record = record
-        self.deployments = Deployments(record, kernel.release, kernel.clock)
-        self._kernel = kernel
-        self._machine = SchedulerMachine(record.transition, kernel.clock)
-        self._lock = asyncio.Lock()
-        self._running: Running | None = None
-        self._rescue: asyncio.Future[Deployment | None] | None = None
-        self._safe = ""
+        super().__init__(kernel, record)
+        tools = kernel.instruments
+        self.classes = Classes(self.deployments, tools.monotonic)
+        self._trials = Trials(
+            *(self.deployments, tools, kernel.clock, self._asking),
+            is_attached=self._is_attached,
+            ended=self._class_ended,
+        )
+        self._patient_at = -PATIENCE_S  # when the classes' breakers were given time last
+        self._relieve = self._blame
+        self.deployments.changed.connect(self._deployment_changed)
 
     @property
-    def active(self) -> Deployment | None:
-        """The deployment whose policy is attached or takes turns, or None."""
-        return self.deployments.newest.get(self._running.id) if self._running else None
+    def proving(self) -> bool:
+        """Whether the policy, or a class in it, has still to prove itself."""
+        newest = self.deployments.newest
+        given = [newest[one.deployment] for one in self.classes.classified.values()]
+        each = [self.active, *given]
+        return any(one is not None and one.state is DeploymentState.CANARY for one in each)
 
-    @property
-    def workload(self) -> Workload | None:
-        """What the active deployment was made for; another one may have its name by now."""
-        return self._running.workload if self._running else None
+    # Classes
 
-    @property
-    def changing(self) -> bool:
-        """Whether an attach or a detach is under way."""
-        return self._lock.locked()
-
-    @property
-    def state(self) -> MachineState:
-        """What schedules the machine, as far as schedcp changed it."""
-        return self._machine.state
-
-    @property
-    def safe(self) -> str:
-        """Why the machine is in safe mode; empty when it is not."""
-        return self._safe
-
-    def begin(self, boot_id: str) -> None:
-        """Begin a run, in safe mode when the last one ended in the middle of something."""
-        self._safe = self.record.begin(boot_id)
-        self._keep_safe()
-
-    def confirm(self) -> None:
-        """A person says go on: end safe mode."""
-        if self._machine.state is MachineState.SAFE:
-            self._machine.fire(Trigger.CONFIRM, reason="a person ended safe mode")
-        self._safe = ""
-
-    def _keep_safe(self) -> None:
-        if self._safe and self._machine.may(Trigger.UNCLEAN):
-            self._machine.fire(Trigger.UNCLEAN, reason=self._safe)
-
-    async def deploy(
+    async def classify(
         self,
         workload: Workload,
         policy: Policy,
+        layer: LayerClass,
         origin: Origin,
         objective: Objective = Objective.NONE,
         reason: str = "",
+        along: Collection[Claim] = (),
     ) -> Deployment:
-        """Attach ``policy`` for ``workload``, in place of what is attached now.
+        """Give ``workload`` a class in ``policy``; the deployment that stands for the class.
 
-        Raises a ``SchedcpError`` and leaves the kernel default, or, when it was refused before
-        anything was changed, the policy there was.
+        The policy is attached for the whole machine if it is not there yet. Where it is there, only
+        an entry of its map is written. ``along`` are claims of others that are given with it, as
+        what is attached for them has to go. Raises NoClasses, MapRefused, and whatever ``deploy``
+        does.
         """
-        if self._lock.locked():
-            raise Busy("another change of the scheduler is under way; try again when it is done")
+        if not policy.card.live_map(MapRole.CLASSES):
+            raise NoClasses(policy.card.name)
+        before = self._running_for_all(policy)
+        if self._lock.locked() and before is None:
+            raise Busy(UNDER_WAY)
         async with self._lock:
-            active, card = self.active, policy.card
-            if active is not None and is_enough(active, workload, card, origin):
-                return active
-            self._check_machine(card)
+            if self._running_for_all(policy) is not before:
+                raise Busy(UNDER_WAY)
             self.deployments.check_quarantine(policy, workload.id)
-            await self._let_go(f"{card.name} takes its place")
-            baseline = await self._measure_baseline(workload)
-            known_good = self.deployments.is_known_good(policy, workload)
-            canary = origin is Origin.AUTOMATIC and not known_good
-            score = self._kernel.score(policy, objective, canary)
-            deployment = self.deployments.make(workload, policy, origin, reason)
-            self._machine.fire(Trigger.DEPLOY, deployment.id, f"{card.name}: {reason}")
-            self.deployments.add(deployment)
-            holder = await self._attach(deployment, target_parameters(card, workload), canary)
-            running = Running(deployment.id, workload, card.name, holder)
-            return self._conduct(running, score, baseline)
+            claims = (*self.classes.claims(but=workload), *along)
+            await self._deploy(MACHINE, policy, origin, objective, reason, tried_on=workload)
+            running = self._running_for_all(policy)
+            assert running is not None  # nobody else ends it while we have the lock
+            if running is before:
+                claims = ()  # they have it; else a person did not wait for the end of a canary
+            mine = Claim(workload, policy, layer, origin, reason, objective)
+            try:
+                for claim in (*claims, mine):
+                    deployment = await self._give(running, claim)
+            finally:
+                await self._let_go_unneeded("no workload has a class in it")
+            return deployment
 
-    async def revert(self, reason: str, only: int = 0) -> Deployment | None:
-        """Go back to the kernel default; the deployment that this ended, if there was one.
+    async def declassify(self, workload: Workload, reason: str, linger: bool = False) -> bool:
+        """Take the class of a workload away; whether it had one.
 
-        With ``only`` that deployment is meant, and none that has taken its place by now.
+        The policy goes with the last that needs it, unless it may ``linger`` until
+        ``let_go_unneeded``, and with the one that its canary was measured on.
         """
         async with self._lock:
-            active = self.active
-            if only and (active is None or active.id != only):
-                return None
-            await self._let_go(reason)
-            return active
+            running = self._running
+            if running is None or running.workload is not MACHINE:
+                return False
+            had = self.classes.of(workload)
+            if had is None:
+                return False
+            await self._trials.stop(had.deployment)
+            await finished(self.classes.take(running.holder, workload, reason))
+            measured = running.conduct.workload if running.conduct else MACHINE
+            if measured.is_same(workload):
+                await self._let_go(reason)
+            elif not linger:
+                await self._let_go_unneeded(reason)
+            return True
 
-    async def stop(self) -> None:
-        """Go back to the kernel default and close the ledger; nothing can be asked afterwards."""
-        await self.revert("the daemon stops")
-        self.record.end()
-
-    async def at_rest(self) -> None:
-        """Wait until the change that is under way is done."""
+    async def let_go_unneeded(self, reason: str) -> None:
+        """Take off a policy with classes that nobody needs any more."""
         async with self._lock:
+            await self._let_go_unneeded(reason)
+
+    def _running_for_all(self, policy: Policy) -> Running | None:
+        """What runs, when that is the policy, for the whole machine."""
+        running = self._running
+        if running is None or running.workload is not MACHINE:
+            return None
+        return running if running.policy == policy.card.name else None
+
+    async def _let_go_unneeded(self, reason: str) -> None:
+        running = self._running
+        if running is not None and running.workload is MACHINE and not self.classes.needed:
+            await self._let_go(reason)
+
+    async def _give(self, running: Running, claim: Claim) -> Deployment:
+        """Give a class, and look after it when it is automation's."""
+        had = self.classes.classified.get(claim.workload.id)
+        if had is not None and had.claim.is_for_the_same(claim):
+            return self.deployments.newest[had.deployment]
+        attached = claim.origin is Origin.AUTOMATIC and self._is_attached()
+        baseline = await self._measure_baseline(claim.workload) if attached else None
+        stopped = had is not None and await self._trials.stop(had.deployment)
+        state = DeploymentState.CANARY if self._has_to_prove(claim) else DeploymentState.ATTACHED
+        try:
+            deployment = await finished(self.classes.give(running.holder, claim, state))
+        except SchedcpError as error:
+            if had is not None and stopped:  # nobody looks after the one before any more
+                why = f"another class could not be given: {error}"
+                await finished(self.classes.take(running.holder, had.claim.workload, why))
+            raise
+        if baseline is not None:
+            self._begin_trial(running, self.classes.classified[claim.workload.id], baseline)
+        else:
+            self._begin_waiting(running)  # if the policy was done proving itself meanwhile
+        return self.deployments.newest[deployment.id]
+
+    def _has_to_prove(self, claim: Claim) -> bool:
+        """Whether a class takes turns first: background work would always lose, as it shall."""
+        if claim.origin is not Origin.AUTOMATIC or claim.layer.kind is LayerKind.BACKGROUND:
+            return False
+        known_good = self.deployments.is_known_good(claim.policy, claim.workload, NONE)
+        return not (self._is_attached() and known_good)
+
+    # Looking after automatic classes
+
+    def _is_attached(self) -> bool:
+        """Whether a policy is in the kernel for good, rather than in turns."""
+        active = self.active
+        return active is not None and active.state is DeploymentState.ATTACHED
+
+    def _deployment_changed(self, deployment: Deployment) -> None:
+        running = self._running
+        if running is not None and running.id == deployment.id and running.workload is MACHINE:
+            self._begin_waiting(running)
+
+    def _begin_waiting(self, running: Running) -> None:
+        """Once the policy is there for good, the classes that waited for that are looked after."""
+        deployment = self.deployments.newest[running.id]
+        if deployment.state is not DeploymentState.ATTACHED or running.conduct is None:
             return
+        newest = running.conduct.baseline  # its own figures are those of the canary's workload
+        others = replace(newest, own_wait_p99_ns=None, own_waits=0, throughput=None)
+        for one in tuple(self.classes.classified.values()):
+            if one.claim.origin is not Origin.AUTOMATIC or one.deployment in self._trials:
+                continue
+            tried = one.claim.workload.is_same(running.tried_on)
+            if tried and deployment.canary is not None:
+                how = {"state": DeploymentState.ATTACHED, "reason": deployment.reason}
+                self.deployments.change(one.deployment, canary=deployment.canary, **how)
+            self._begin_trial(running, one, newest if tried else others)
+
+    def _begin_trial(self, running: Running, classified: Classified, baseline: GuardSample) -> None:
+        claim = classified.claim
+        state = self.deployments.newest[classified.deployment].state
+        canary = state is DeploymentState.CANARY
+        score = self._kernel.score(claim.policy, claim.objective, canary, None)
+        score = class_score(score, claim)
+        self._trials.begin(classified, running.holder, score, baseline)
+
+    async def _class_ended(self, classified: Classified, ending: Ending) -> None:
+        """A class has to go, or has gone."""
+        async with self._lock:
+            await self._end_class(classified, ending)
+
+    async def _end_class(self, classified: Classified, ending: Ending) -> None:
+        running, workload = self._running, classified.claim.workload
+        if running is None or self.classes.of(workload) is not classified:
+            return
+        if ending.state is DeploymentState.TRIPPED:
+            self.deployments.quarantine(classified.deployment, workload.id, ending.reason)
+        how: dict[str, Any] = {"state": ending.state, "error": ending.error}
+        how["exit"] = ending.status.exit if ending.status else None
+        await finished(self.classes.take(running.holder, workload, ending.reason, **how))
+
+    async def _blame(self, trip: Trip) -> bool:
+        """Whether a class is to blame for what the policy's breaker found, or may be.
+
+        One that is on trial is: it is what changed last. The breakers of the others see the same,
+        and get the time to find out.
+        """
+        async with self._lock:
+            suspect = self._trials.suspect()
+            if suspect is not None:
+                await self._trials.stop(suspect.deployment)
+                await self._end_class(suspect, tripped(trip))
+                return True
+            since_s = self._kernel.instruments.monotonic() - self._patient_at
+            if not self._trials or since_s < PATIENCE_S:
+                return False
+            self._patient_at += since_s
+            return True
+
+    async def _ended(self, running: Running, **how: Any) -> None:
+        await self._trials.stop_all()
+        tried = self.classes.of(running.tried_on)
+        canary = self.deployments.newest[running.id].canary
+        if tried is not None and self.deployments.newest[tried.deployment].canary is None:
+            self.deployments.change(tried.deployment, canary=canary)
+        self.classes.end(**how)
+
+    # Hints and what else the policy tells
+
+    async def update_hints(
+        self, updates: Mapping[int, int], deletions: Collection[int] = ()
+    ) -> None:
+        """Tell the attached policy how long processes are expected to run: tgid → nanoseconds.
+
+        Nothing happens when none is attached that has a map for it. The map of a policy that is
+        attached is empty at first. A hint that is not taken is advice that is not followed.
+        """
+        running = self._running
+        name = running.card.live_map(MapRole.HINTS) if running is not None else ""
+        if running is None or not name:
+            return
+        hints = dict(encode_hint(tgid, expected_ns) for tgid, expected_ns in updates.items())
+        try:
+            for part in batches(hints, [encode_process(tgid) for tgid in deletions]):
+                await running.holder.update_map(name, *part)
+        except SchedcpError as error:
+            log.debug("hints for %s: %s", running.policy, error)
 
     def limits(self, path: str) -> tuple[str, ...]:
         """The CPU weights and limits of a cgroup, or of all of them for "/", a sentence each."""
@@ -217,194 +289,3 @@ class Deployer:
             return  # it died while we asked: its conduct hears of it and says so
         if self._running is running:
             self.deployments.count(running.id, status.counters)
-
-    # On the way in
-
-    def _check_machine(self, card: Card) -> None:
-        unusable = self._kernel.unusable()
-        if unusable:
-            raise NoSchedExt(unusable)
-        state, running = self._kernel.state(), self._running
-        # A policy of ours may be on its way in or out for a turn of its canary.
-        if running is None and state.state in ("enabling", "disabling"):
-            raise Busy("the kernel is changing its scheduler at this moment; try again")
-        if state.state == "enabled" and (running is None or state.policy != running.policy):
-            raise ForeignScheduler(state.policy)
-        limits = self._kernel.limits("/") if card.ignores else ()
-        if limits:
-            raise LimitsSet(card.name, limits)
-
-    async def _measure_baseline(self, workload: Workload) -> GuardSample:
-        tools = self._kernel.instruments
-        before = tools.meter.sample(workload)
-        await tools.sleep(self._kernel.baseline_s())
-        return tools.meter.window(before, tools.meter.sample(workload))
-
-    async def _attach(
-        self, deployment: Deployment, parameters: Mapping[str, int], canary: bool
-    ) -> Holder:
-        try:
-            policy, sha256 = deployment.policy, deployment.object_sha256
-            holder = await self._kernel.attach(policy, sha256, parameters)
-        except BaseException as error:  # when the asker is cancelled, the loader has gone too
-            self._failed(deployment, error)
-            raise
-        trigger, reason = Trigger.SETTLED, "it has settled"
-        if canary:
-            trigger, reason = Trigger.CANARY, "it has settled; its canary begins"
-        try:
-            self._machine.fire(trigger, deployment.id, reason)
-        except LedgerDamaged as error:
-            await finished(holder.detach())
-            self._failed(deployment, error)
-            raise
-        return holder
-
-    def _failed(self, deployment: Deployment, error: BaseException) -> None:
-        if isinstance(error, KernelRejected) and error.log:
-            log.warning("the kernel on %s:\n%s", error.policy, error.log)
-        said = str(error) if isinstance(error, SchedcpError) else "it was given up halfway"
-        record = exit_of(error) if isinstance(error, SchedcpError) else None
-        self._machine.fire(Trigger.FAILED, deployment.id, said)
-        self._keep_safe()
-        if is_fault(record):
-            self.deployments.quarantine(deployment.id, "", said)
-        failed = DeploymentState.FAILED
-        self.deployments.end(deployment.id, state=failed, error=said, reason=said, exit=record)
-
-    def _conduct(self, running: Running, score: Score, baseline: GuardSample) -> Deployment:
-        """Begin to look after a policy that has just been attached."""
-        subject = Subject(
-            id=running.id,
-            workload=running.workload,
-            policy=running.policy,
-            holder=running.holder,
-            baseline=baseline,
-            change=functools.partial(self.deployments.change, running.id),
-        )
-        conduct = Conduct(subject, score, self._machine, self._kernel.instruments)
-        running.conduct = conduct
-        running.task = asyncio.create_task(self._see_through(running, conduct))
-        running.task.add_done_callback(functools.partial(self._seen_through, running))
-        self._running = running
-        return self.deployments.change(
-            running.id,
-            state=DeploymentState.CANARY if score.canary else DeploymentState.ATTACHED,
-            attach_ms=running.holder.attached.attach_ms,
-        )
-
-    async def _see_through(self, running: Running, conduct: Conduct) -> None:
-        ending = await conduct.run()
-        async with self._lock:
-            if self._running is running:
-                await self._end(running, ending)
-
-    def _seen_through(self, running: Running, task: asyncio.Task[None]) -> None:
-        """Nobody looks after a policy whose conduct has failed: it has to go."""
-        if task.cancelled() or task.exception() is None:
-            return
-        log.error("the conduct of %s failed", running.policy, exc_info=task.exception())
-        if self._running is running:
-            reason = "nobody looked after it any more"
-            self._rescue = asyncio.ensure_future(self.revert(reason, running.id))
-
-    # On the way out
-
-    async def _let_go(self, reason: str) -> None:
-        if self._running is not None:
-            await finished(self._end_early(self._running, reason))
-
-    async def _end_early(self, running: Running, reason: str) -> None:
-        if running.task is not None:
-            running.task.cancel()
-            await asyncio.wait((running.task,))
-        # It may have found out something worse in the meantime.
-        ending = running.conduct.ending if running.conduct else None
-        await self._end(running, ending or Ending(_REVERTED, Trigger.REVERT, reason))
-
-    async def _end(self, running: Running, ending: Ending) -> None:
-        """Leave the kernel default, whatever state the deployment is in."""
-        monotonic = self._kernel.instruments.monotonic
-        started = monotonic()
-        if ending.trigger is not Trigger.GONE:
-            self._machine.fire(ending.trigger, running.id, ending.reason)
-        status = await running.holder.detach()
-        stuck = await self._until_default(running.policy)
-        revert_ms = ending.revert_ms or (monotonic() - started) * 1000
-        ending = ejected_meanwhile(running.policy, ending, status)
-        gone = self._machine.state is not MachineState.DETACHING
-        done = Trigger.GONE if gone else Trigger.DETACHED
-        self._machine.fire(done, running.id, ending.reason)
-        self._running = None
-        self._keep_safe()
-        left = ending.status or status
-        if is_fault(left.exit):
-            self.deployments.quarantine(running.id, "", ending.reason)
-        elif ending.state is DeploymentState.TRIPPED:
-            self.deployments.quarantine(running.id, running.workload.id, ending.reason)
-        self.deployments.end(
-            running.id,
-            state=ending.state,
-            exit=left.exit,
-            error=stuck or ending.error,
-            reason=ending.reason,
-            counters=dict(left.counters or status.counters),
-            revert_ms=0.0 if ending.trigger is Trigger.GONE else round(revert_ms, 1),
-        )
-
-    async def _until_default(self, policy: str) -> str:
-        """Wait until the kernel says that the policy is out, at once as a rule; why it is not."""
-        tools = self._kernel.instruments
-        deadline = tools.monotonic() + LEAVE_S
-        while (state := self._kernel.state()).state != "disabled" and state.policy == policy:
-            if tools.monotonic() > deadline:
-                stuck = (
-                    f"{policy} has no loader any more and is still in the kernel: somebody else "
-                    "holds its link; 'echo S > /proc/sysrq-trigger' takes it out"
-                )
-                log.error("%s", stuck)
-                return stuck
-            await tools.sleep(POLL_S)
-        return ""
-
-
-async def finished(work: Coroutine[Any, Any, Value]) -> Value:
-    """Carry on to the end however often the asker is cancelled: what is half done is worse."""
-    task, cancelled = asyncio.ensure_future(work), False
-    while not task.done():
-        try:
-            await asyncio.wait((task,))
-        except asyncio.CancelledError:
-            cancelled = True
-    if cancelled:
-        raise asyncio.CancelledError
-    return task.result()
-
-
-def is_enough(active: Deployment, workload: Workload, card: Card, origin: Origin) -> bool:
-    """Whether what is asked for is there already.
-
-    A person who asks for a policy does not wait for the end of its canary.
-    """
-    same = (active.workload_id, active.policy) == (workload.id, card.name)
-    return same and (origin is Origin.AUTOMATIC or active.state is DeploymentState.ATTACHED)
-
-
-def target_parameters(card: Card, workload: Workload) -> dict[str, int]:
-    """The values of those tunables that say which cgroup the policy is for."""
-    values = {"target-id": workload.cgroup_id, "target-level": workload.level}
-    return {tunable.name: values[tunable.role] for tunable in card.tunables if tunable.role}
-
-
-def is_fault(record: ExitRecord | None) -> bool:
-    """Whether the kernel threw the policy out for an error of its own."""
-    return record is not None and bool(record.kind) and exit_cause(record) is ExitCause.FAULT
-
-
-def ejected_meanwhile(policy: str, ending: Ending, status: LoaderStatus) -> Ending:
-    """The ending that it is when the kernel threw the policy out while it was taken off."""
-    record = status.exit
-    if record is None or not is_fault(record) or ending.trigger is Trigger.GONE:
-        return ending
-    error = Ejected(policy, record.kind, record.message or record.reason, record)
-    return Ending(DeploymentState.EJECTED, Trigger.GONE, str(error), status, ending.trip)

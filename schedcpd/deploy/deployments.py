@@ -14,7 +14,7 @@ from typing import Any
 
 from schedcpd.deploy.ledger import KnownGood
 from schedcpd.deploy.record import Record
-from schedcpd.errors import Quarantined
+from schedcpd.errors import NoSuchDeployment, Quarantined
 from schedcpd.model import (
     CanaryDecision,
     Deployment,
@@ -24,11 +24,13 @@ from schedcpd.model import (
     Quarantine,
     Workload,
 )
+from schedcpd.parameters import NONE
 from schedcpd.signals import Signal
 
 log = logging.getLogger(__name__)
 
 KEPT_DEPLOYMENTS = 50  # how many ended ones are objects on the bus; the ledger has more
+FAR_BACK = 1000  # more than the ledger keeps
 
 
 class Deployments:
@@ -52,7 +54,14 @@ class Deployments:
         """The newest deployments by id, oldest first."""
         return self._newest
 
-    def make(self, workload: Workload, policy: Policy, origin: Origin, reason: str) -> Deployment:
+    def make(
+        self,
+        workload: Workload,
+        policy: Policy,
+        origin: Origin,
+        reason: str,
+        parameters: Mapping[str, int] = NONE,
+    ) -> Deployment:
         """A new deployment, not known to anybody yet; raises LedgerDamaged."""
         return Deployment(
             id=self._record.next_id(),
@@ -63,15 +72,18 @@ class Deployments:
             started_at=self._clock(),
             reason=reason,
             object_sha256=policy.object_sha256,
+            parameters=dict(parameters),
+            kind=policy.card.kind,
+            ops=policy.card.ops,
         )
 
     def add(self, deployment: Deployment) -> None:
-        """Make it known; the oldest are forgotten."""
+        """Make it known; the oldest that have ended are forgotten."""
         self._newest[deployment.id] = deployment
         self._record.deployment(deployment)
         self.added.emit(deployment)
-        while len(self._newest) > KEPT_DEPLOYMENTS:
-            oldest = next(iter(self._newest))
+        ended = [ident for ident, one in self._newest.items() if one.ended_at]
+        for oldest in ended[: max(0, len(self._newest) - KEPT_DEPLOYMENTS)]:
             del self._newest[oldest]
             self.removed.emit(oldest)
 
@@ -109,10 +121,22 @@ class Deployments:
         """The policy that won its canary last for a workload on this kernel."""
         return self._record.known_good(workload_id, self._release)
 
-    def is_known_good(self, policy: Policy, workload: Workload) -> bool:
-        """Whether that is this very policy."""
+    def is_known_good(
+        self, policy: Policy, workload: Workload, parameters: Mapping[str, int]
+    ) -> bool:
+        """Whether that is this very policy, with these very parameters."""
         known = self.known_good(workload.id)
-        return known is not None and known.object_sha256 == policy.object_sha256
+        same = known is not None and known.object_sha256 == policy.object_sha256
+        return same and known is not None and known.parameters == parameters
+
+    def find(self, ident: int) -> Deployment:
+        """One deployment, of this run or of an earlier one; raises NoSuchDeployment."""
+        known = self._newest.get(ident)
+        found = [known] if known else self._record.deployments(FAR_BACK)
+        deployment = next((one for one in found if one.id == ident), None)
+        if deployment is None:
+            raise NoSuchDeployment(ident)
+        return deployment
 
     def check_quarantine(self, policy: Policy, workload_id: str) -> None:
         """Raise Quarantined when a policy may not be attached for a workload; LedgerDamaged."""

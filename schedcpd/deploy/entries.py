@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 
 from schedcpd.deploy.messages import decode_exit, encode_exit
 from schedcpd.fields import Fields
@@ -13,10 +14,15 @@ from schedcpd.model import (
     CanaryDecision,
     Deployment,
     DeploymentState,
+    LayerClass,
+    LayerKind,
     Origin,
+    Outcome,
+    PolicyKind,
     Quarantine,
     Transition,
 )
+from schedcpd.repository import items
 
 TEXT = 2**20  # characters; the kernel's dump of an exit has up to 32768
 WIDE = 1e15  # any figure of ours, either sign
@@ -32,6 +38,7 @@ class KnownGood:
     policy: str
     since: float  # seconds since the epoch
     canary: Canary | None
+    parameters: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +50,16 @@ class Run:
     closed: bool  # it ended in order
 
 
-Entry = Transition | Deployment | Quarantine | KnownGood | Run
+Entry = Transition | Deployment | Quarantine | KnownGood | Outcome | Run
 
 
 def encode(entry: Entry) -> str:
     """The entry as JSON in ASCII: names of cgroups need not be valid UTF-8."""
     if isinstance(entry, Deployment):
         fields = {name: getattr(entry, name) for name in Deployment.__dataclass_fields__}
+        fields["layer"] = entry.layer and asdict(entry.layer)
         fields["counters"] = dict(entry.counters)
+        fields["parameters"] = dict(entry.parameters)
         fields["exit"] = encode_exit(entry.exit)
         fields["canary"] = entry.canary and asdict(entry.canary)
         return json.dumps(fields)
@@ -88,6 +97,11 @@ def read_deployment(body: str) -> Deployment:
         object_sha256=_text(fields, "object_sha256"),
         canary=_canary(fields),
         revert_ms=_number(fields, "revert_ms"),
+        layer=_layer(fields),
+        parameters=_parameters(fields),
+        # Not there in what versions without foreign policies have written.
+        kind=PolicyKind(_text(fields, "kind")) if "kind" in fields else PolicyKind.BPF,
+        ops=_text(fields, "ops") if "ops" in fields else "",
     )
 
 
@@ -114,7 +128,13 @@ def read_known_good(body: str) -> KnownGood:
         policy=_text(fields, "policy"),
         since=_number(fields, "since"),
         canary=_canary(fields),
+        parameters=_parameters(fields),
     )
+
+
+def read_outcome(body: str) -> Outcome:
+    """What a deployment has taught from its JSON."""
+    return items.read_outcome(Fields(json.loads(body)), lambda fields, key, _: _text(fields, key))
 
 
 def read_run(body: str) -> Run:
@@ -136,6 +156,21 @@ def _canary(fields: Fields) -> Canary | None:
         decision=CanaryDecision(_text(inner, "decision")),
         reason=_text(inner, "reason"),
     )
+
+
+def _layer(fields: Fields) -> LayerClass | None:
+    # Not there in what versions without classes have written.
+    if "layer" not in fields or fields.is_null("layer"):
+        return None
+    inner = fields.table("layer")
+    return LayerClass(
+        LayerKind(_text(inner, "kind")), inner.integer("weight"), inner.integer("slice_us")
+    )
+
+
+def _parameters(fields: Fields) -> dict[str, int]:
+    # Not there in what versions without parameters have written.
+    return fields.integers("parameters") if "parameters" in fields else {}
 
 
 def _text(fields: Fields, key: str) -> str:

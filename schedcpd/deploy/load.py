@@ -3,17 +3,16 @@
 
 The policy is in the kernel exactly as long as this process lives. It checks the token of the very
 bytes that it hands to the kernel, and ends when the daemon says so, goes away or the policy is
-ejected. Run as ``python3 -I -m schedcpd.deploy.load``; ``schedcpd.deploy.messages`` has the
-protocol, on standard input and output.
+ejected. A child that is only to check policies does so with one after the other.
+
+Run as ``python3 -I -m schedcpd.deploy.load``; ``schedcpd.deploy.messages`` has the protocol, on
+standard input and output.
 """
 
 from __future__ import annotations
 
-import ctypes
-import errno
 import hashlib
 import os
-import select
 import signal
 import sys
 import time
@@ -22,7 +21,15 @@ from pathlib import Path
 from schedcpd import token
 from schedcpd.deploy import messages
 from schedcpd.deploy.attachment import AttachFailed, Attachment, EjectedAtOnce
-from schedcpd.deploy.messages import Command, EventName, Failure, LoaderStatus, Request
+from schedcpd.deploy.messages import EventName, Failure, Request
+from schedcpd.deploy.serving import (
+    Channel,
+    die_with_parent,
+    failure,
+    say_attached,
+    serve,
+    wait_free,
+)
 from schedcpd.errors import (
     CardError,
     ForeignScheduler,
@@ -30,84 +37,18 @@ from schedcpd.errors import (
     NoSuchPolicy,
     TokenRefused,
 )
-from schedcpd.fields import BadField, Fields
+from schedcpd.fields import BadField
 from schedcpd.kernel import sched_ext
 from schedcpd.kernel.libbpf import Libbpf, LibbpfError
 from schedcpd.kernel.topology import read_topology
-from schedcpd.model import Card, ExitRecord, KernelState
+from schedcpd.model import Card
 from schedcpd.repository.files import read_bounded
 from schedcpd.repository.policies import PolicyStore
 
 BTF = Path("/sys/kernel/btf/vmlinux")
 BTF_LIMIT = 64 << 20
 KEY_LIMIT = 1024
-PR_SET_PDEATHSIG = 1
-LOOK_S = 0.5
-# The policy before ours may still be on its way out.
-WAIT_FREE_S = 2.0
-# Long enough for a policy that fails at once; what fails later is noticed while it is served.
-RESUME_SETTLE_S = 0.06
-POLL_S = 0.01
 EXIT_USAGE = 2
-
-
-class Channel:
-    """The two pipes to the daemon."""
-
-    def __init__(self, fd_in: int, fd_out: int) -> None:
-        self._in = fd_in
-        self._out = fd_out
-        self._buffer = b""
-
-    def line(self, timeout_s: float | None) -> bytes | None:
-        """The next line; None when there was none in time. EOFError when the daemon is gone."""
-        while b"\n" not in self._buffer:
-            if not select.select([self._in], [], [], timeout_s)[0]:
-                return None
-            data = os.read(self._in, 65536)
-            if not data or len(self._buffer) > messages.REQUEST_LIMIT:
-                raise EOFError
-            self._buffer += data
-        line, _, self._buffer = self._buffer.partition(b"\n")
-        return line
-
-    def say(self, event: EventName, **fields: object) -> None:
-        """One event. A daemon that is gone hears nothing, and the next read tells us."""
-        data = messages.encode({"event": event, **fields})
-        try:
-            while data:
-                data = data[os.write(self._out, data) :]
-        except BrokenPipeError:
-            return
-
-    def say_failed(self, failure: Failure) -> None:
-        """The event of an attempt that failed."""
-        self.say(
-            EventName.FAILED,
-            error=failure.error,
-            stage=failure.stage,
-            reason=failure.reason[: messages.TEXT_LIMIT],
-            log=failure.log[-messages.LOG_LIMIT :],
-            exit=messages.encode_exit(failure.exit),
-        )
-
-    def say_status(self, event: EventName, status: LoaderStatus) -> None:
-        """An event with the exit record and the counters."""
-        exit_ = messages.encode_exit(status.exit)
-        self.say(event, exit=exit_, counters=dict(status.counters))
-
-
-def die_with_parent() -> None:
-    """Have the kernel kill this process with the daemon; not inherited, so set here."""
-    parent = os.getppid()
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl.argtypes = (ctypes.c_int, *([ctypes.c_ulong] * 4))
-    libc.prctl.restype = ctypes.c_int
-    if libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0):
-        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
-    if os.getppid() != parent or parent == 1:
-        # It died before we could ask. A daemon is never process 1.
-        raise EOFError
 
 
 def admit(request: Request) -> tuple[bytes, Card, token.Token]:
@@ -155,15 +96,6 @@ def check_usable(root: Path) -> None:
         raise NoSchedExt(reason)
 
 
-def wait_free(root: Path) -> None:
-    """Return when no scheduler is attached; ForeignScheduler when that takes too long."""
-    deadline = time.monotonic() + WAIT_FREE_S
-    while (state := sched_ext.read_state(root)).state != "disabled":
-        if state.state == "enabled" or time.monotonic() > deadline:
-            raise ForeignScheduler(state.policy or state.state)
-        time.sleep(POLL_S)
-
-
 def attach(request: Request, channel: Channel) -> Attachment | None:
     """Do what the request asks; None when nothing is attached, and the daemon knows why."""
     try:
@@ -190,19 +122,6 @@ def attach(request: Request, channel: Channel) -> Attachment | None:
     return None
 
 
-def say_attached(
-    event: EventName, attachment: Attachment, state: KernelState, channel: Channel
-) -> None:
-    """The event of a policy that has settled, for the first time or again."""
-    channel.say(
-        event,
-        ops=state.policy,
-        enable_seq=state.enable_seq,
-        load_ms=round(attachment.load_ms, 1),
-        attach_ms=round(attachment.attach_ms, 1),
-    )
-
-
 def plain_reason(
     exc: TokenRefused | CardError | NoSuchPolicy | ForeignScheduler | NoSchedExt,
 ) -> str:
@@ -212,82 +131,18 @@ def plain_reason(
     return exc.reason
 
 
-def failure(exc: AttachFailed | EjectedAtOnce, root: Path) -> Failure:
-    """A failed attempt, told apart by what lies behind it."""
-    if isinstance(exc, EjectedAtOnce):
-        return Failure("Ejected", "settle", exc.record.message, exit=exc.record)
-    if exc.stage == "attach" and exc.code == errno.EBUSY:
-        return Failure("ForeignScheduler", exc.stage, sched_ext.read_state(root).policy)
-    return Failure("KernelRejected", exc.stage, exc.reason, exc.log)
-
-
-def serve(attachment: Attachment, channel: Channel, request: Request) -> None:
-    """Answer the daemon until the policy is out of the kernel for good."""
-    while True:
-        try:
-            line = channel.line(LOOK_S)
-        except EOFError:
-            attachment.let_go()
-            return
-        if not attachment.suspended and (record := attachment.ended()) is not None:
-            say_ended(EventName.EJECTED, attachment, channel, record)
-            return
-        if line is not None and not obey(line, attachment, channel, request):
-            return
-
-
-def say_ended(
-    event: EventName, attachment: Attachment, channel: Channel, record: ExitRecord | None = None
-) -> None:
-    """Let go, and say what the policy left behind, or ``record`` where we know better."""
-    left = attachment.let_go()
-    channel.say_status(event, LoaderStatus(record or left, attachment.counters()))
-
-
-def obey(line: bytes, attachment: Attachment, channel: Channel, request: Request) -> bool:
-    """Carry out one command; False when there is nothing left to serve."""
-    fields: Fields = messages.decode(line)
-    try:
-        match fields.text("command"):
-            case Command.STATUS:
-                channel.say_status(EventName.STATUS, LoaderStatus(None, attachment.counters()))
-            case Command.SUSPEND:
-                return suspend(attachment, channel)
-            case Command.RESUME:
-                state = attachment.resume(min(request.settle_s, RESUME_SETTLE_S))
-                say_attached(EventName.RESUMED, attachment, state, channel)
-            case Command.DETACH:
-                say_ended(EventName.DETACHED, attachment, channel)
-                return False
-            case other:
-                raise BadField(f"unknown command {other[:40]!r}")
-    except (EjectedAtOnce, AttachFailed) as exc:
-        channel.say_failed(failure(exc, request.sched_ext))
-        return False
-    return True
-
-
-def suspend(attachment: Attachment, channel: Channel) -> bool:
-    """Let the kernel's own scheduler have a turn; False when the policy was thrown out instead."""
-    if attachment.suspend() is not None:
-        say_ended(EventName.EJECTED, attachment, channel)
-        return False
-    channel.say_status(EventName.SUSPENDED, LoaderStatus(None, attachment.counters()))
-    return True
-
-
 def main() -> int:
-    """Serve one request; a policy that is attached leaves the kernel before this returns."""
+    """Serve requests up to one to attach; its policy leaves the kernel before this returns."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     channel = Channel(sys.stdin.fileno(), sys.stdout.fileno())
     try:
         die_with_parent()
-        line = channel.line(None)
-        if line is None:
-            return 0
-        request = messages.decode_request(line)
-        if attachment := attach(request, channel):
-            serve(attachment, channel, request)
+        while (line := channel.line(None)) is not None:
+            request = messages.decode_request(line)
+            if attachment := attach(request, channel):
+                serve(attachment, channel, request)
+            if not request.check_only:
+                break
     except EOFError:
         return 0
     except BadField as exc:

@@ -1,20 +1,38 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The daemon's end of the loader: starts a child for one policy and speaks with it."""
+"""The daemon's end of the loader: starts a child for a policy, or to check many; speaks with it."""
 
 from __future__ import annotations
 
 import asyncio
-from asyncio.subprocess import PIPE, Process
-from collections.abc import Mapping
-from contextlib import suppress
+from asyncio import StreamReader, StreamWriter
+from asyncio.subprocess import PIPE
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 
 from schedcpd.deploy import messages
-from schedcpd.deploy.messages import Command, EventName, Failure, LoaderStatus, Request
-from schedcpd.errors import Ejected, LoaderLost, SchedcpError
+from schedcpd.deploy.livemaps import ENTRIES_AT_ONCE
+from schedcpd.deploy.messages import (
+    Command,
+    EventName,
+    Failure,
+    LoaderStatus,
+    MapUpdate,
+    Request,
+)
+from schedcpd.errors import (
+    CardError,
+    Ejected,
+    LoaderLost,
+    MapRefused,
+    NoSuchPolicy,
+    SchedcpError,
+    TokenRefused,
+)
 from schedcpd.fields import BadField, Fields
+from schedcpd.kernel import child
 from schedcpd.kernel.sched_ext import ROOT
 
 # Real-time, so that it can still let go under a policy that starves everybody else, and without
@@ -25,7 +43,7 @@ CHILD_ARGV = (
     *("--bounding-set=-all,+bpf,+perfmon",),
     *("/usr/bin/python3", "-I", "-m", "schedcpd.deploy.load"),
 )
-ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
+REFUSALS = (TokenRefused, CardError, NoSuchPolicy)  # what a check may come to
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +56,7 @@ class LoaderSettings:
     public_key: Path
     settle_s: float = 0.3
     argv: tuple[str, ...] = CHILD_ARGV
+    socket: Path | None = None  # where systemd starts the child instead
     sched_ext: Path = ROOT
     attach_timeout_s: float = 60.0
     status_timeout_s: float = 5.0
@@ -55,11 +74,40 @@ class Attached:
     attach_ms: float
 
 
+class Child(child.Running, Protocol):
+    """A process that holds a policy; ``asyncio.subprocess.Process`` is one of our own."""
+
+    stdin: StreamWriter | None
+    stdout: StreamReader | None
+
+
+class Served:
+    """A process that systemd has started for our connection to a socket, and that ends with it."""
+
+    returncode: int | None = None  # nobody tells us
+
+    def __init__(self, reader: StreamReader, writer: StreamWriter) -> None:
+        self.stdout: StreamReader | None = reader
+        self.stdin: StreamWriter | None = writer
+        self._writer = writer
+
+    def kill(self) -> None:
+        """Hang up."""
+        self._writer.transport.abort()
+
+    async def wait(self) -> int:
+        """Hang up, for it has; that its policy is gone is for the kernel to tell."""
+        self.kill()
+        with suppress(OSError):  # it was faster
+            await self._writer.wait_closed()
+        return 0
+
+
 class Loader:
     """One attached policy, which lives as long as its child does."""
 
     def __init__(
-        self, settings: LoaderSettings, policy: str, process: Process, attached: Attached
+        self, settings: LoaderSettings, policy: str, process: Child, attached: Attached
     ) -> None:
         self.attached = attached
         self._settings = settings
@@ -67,9 +115,11 @@ class Loader:
         self._process = process
         self._last = LoaderStatus(None)
         self._failure: Failure | None = None  # why it could not be resumed
-        self._wanted: EventName | None = None  # the answer that is waited for
+        # The answer that is waited for, and the number of the update that it is to.
+        self._wanted: tuple[str, int] = ("", 0)
         self._answer: asyncio.Future[Fields] | None = None
         self._asking = asyncio.Lock()
+        self._updates = 0  # of live maps so far
         self._listener = asyncio.create_task(self._listen(), name=f"loader of {policy}")
 
     @classmethod
@@ -84,17 +134,13 @@ class Loader:
 
         With ``object_sha256`` that very object is meant, and none that was installed since.
         """
-        process = await _start(settings, policy, parameters, object_sha256)
-        try:
-            fields = await _first_event(settings, policy, process)
+        process = await _start(settings, policy)
+        async with _kept(process, policy):
+            request = _request(settings, policy, parameters, object_sha256)
+            fields = await _answer(settings, process, request)
+            if failure := _failure(fields):
+                raise failure.to_error(policy)
             attached = _attached(fields, EventName.ATTACHED)
-        except BadField as exc:
-            await _kill(process)
-            raise LoaderLost(policy, f"it said nonsense: {exc}") from exc
-        except BaseException:
-            # Also when the caller is cancelled: nobody would hold the child any more.
-            await _kill(process)
-            raise
         return cls(settings, policy, process, attached)
 
     async def status(self) -> LoaderStatus:
@@ -116,18 +162,39 @@ class Loader:
         fields = await self._ask(Command.RESUME, EventName.RESUMED, wait_s)
         if fields is None:
             raise self._ended_error()
-        try:
+        async with _kept(self._process, self._policy):
             return _attached(fields, EventName.RESUMED)
-        except BadField as exc:
-            await _kill(self._process)
-            raise LoaderLost(self._policy, f"it said nonsense: {exc}") from exc
 
-    async def _ask(self, command: Command, wanted: EventName, wait_s: float) -> Fields | None:
+    async def update_map(
+        self, name: str, updates: Mapping[bytes, bytes], deletions: Collection[bytes] = ()
+    ) -> None:
+        """Change entries of a map that the card declares, at most 4096 at once; keys deleted first.
+
+        The map keeps them while the policy is suspended. Raises MapRefused, and what ``suspend``
+        does when the policy is out.
+        """
+        if len(updates) + len(deletions) > ENTRIES_AT_ONCE:
+            raise MapRefused(self._policy, name, f"more than {ENTRIES_AT_ONCE} entries at once")
+        self._updates += 1
+        line = messages.encode_update(MapUpdate(name, updates, deletions, self._updates))
+        if len(line) > messages.REQUEST_LIMIT:
+            raise MapRefused(self._policy, name, "the entries are too large")
+        wait_s = self._settings.status_timeout_s
+        fields = await self._ask(line, EventName.UPDATED, wait_s, self._updates)
+        if fields is None:
+            raise self._ended_error()
+        if refused := fields.text("refused"):
+            raise MapRefused(self._policy, name, refused)
+
+    async def _ask(
+        self, command: Command | bytes, wanted: EventName, wait_s: float, number: int = 0
+    ) -> Fields | None:
         """The answer to a command, None when the child ended instead; LoaderLost on silence."""
         async with self._asking:
             if self._listener.done():
                 return None
-            self._wanted, self._answer = wanted, asyncio.get_running_loop().create_future()
+            self._answer = asyncio.get_running_loop().create_future()
+            self._wanted = wanted, number
             self._send(command)
             await asyncio.wait(
                 (self._answer, self._listener), timeout=wait_s, return_when=asyncio.FIRST_COMPLETED
@@ -151,7 +218,9 @@ class Loader:
         if self._last.exit is not None:
             record = self._last.exit
             return Ejected(self._policy, record.kind, record.message or record.reason, record)
-        return LoaderLost(self._policy, f"it died with status {self._process.returncode}")
+        status = self._process.returncode
+        how = "it hung up" if status is None else f"it died with status {status}"
+        return LoaderLost(self._policy, how)
 
     async def detach(self) -> LoaderStatus:
         """Take the policy out, by killing the child if it has to be; the last status there was."""
@@ -164,9 +233,10 @@ class Loader:
         """Wait until the child is gone; ``exit`` is None when it died without a word."""
         return await asyncio.shield(self._listener)
 
-    def _send(self, command: Command) -> None:
+    def _send(self, command: Command | bytes) -> None:
+        line = command if isinstance(command, bytes) else messages.encode({"command": command})
         if self._process.stdin is not None and not self._process.stdin.is_closing():
-            self._process.stdin.write(messages.encode({"command": command}))
+            self._process.stdin.write(line)
 
     async def _listen(self) -> LoaderStatus:
         """Take in events until the child is gone; then the last status."""
@@ -183,7 +253,7 @@ class Loader:
         return self._last
 
     def _take(self, fields: Fields) -> None:
-        event = fields.text("event")
+        event, number = fields.text("event"), 0
         match event:
             case EventName.STATUS | EventName.SUSPENDED | EventName.EJECTED | EventName.DETACHED:
                 self._last = messages.decode_status(fields)
@@ -192,32 +262,80 @@ class Loader:
                 self._last = LoaderStatus(self._failure.exit, self._last.counters)
             case EventName.RESUMED:
                 pass
+            case EventName.UPDATED:
+                fields.text("refused")
+                number = fields.integer("number", 0)
             case _:
                 raise BadField(f"unexpected event {event[:40]!r}")
-        if event == self._wanted and self._answer is not None and not self._answer.done():
+        if (event, number) == self._wanted and self._answer is not None and not self._answer.done():
             self._answer.set_result(fields)
 
 
-async def check(settings: LoaderSettings, policy: str) -> str:
-    """Until when the loader would take a policy, as ``valid until …``; TokenRefused if never."""
-    process = await _start(settings, policy, {}, check_only=True)
+class Checker:
+    """Asks one child whether the loader would take this policy, and that one, while it lives.
+
+    Nothing is attached on the strength of an answer: what attaches a policy checks it again, in a
+    child that has seen no other.
+    """
+
+    def __init__(self, settings: LoaderSettings) -> None:
+        self._settings = settings
+        self._process: Child | None = None  # which has answered every question so far
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._process is not None:
+            await _kill(self._process)
+
+    async def check(self, policy: str) -> str:
+        """Until when the loader would take a policy, as ``valid until …``; raises one of REFUSALS.
+
+        A child may have been lost through a policy that it checked before: only one that has
+        checked no other is believed to be lost through this one, and LoaderLost raised.
+        """
+        if self._process is not None:
+            with suppress(LoaderLost):
+                return await self._ask(policy)
+        return await self._ask(policy)
+
+    async def _ask(self, policy: str) -> str:
+        process, self._process = self._process, None
+        process = process or await _start(self._settings, policy)
+        async with _kept(process, policy):
+            request = _request(self._settings, policy, {}, check_only=True)
+            fields = await _answer(self._settings, process, request)
+            verdict = _verdict(fields, policy)
+        self._process = process
+        if isinstance(verdict, SchedcpError):
+            raise verdict
+        return verdict
+
+
+@asynccontextmanager
+async def _kept(process: Child, policy: str) -> AsyncIterator[None]:
+    """Kill the child if what is done with it fails; LoaderLost when it made no sense."""
     try:
-        return (await _first_event(settings, policy, process)).text("token", 200)
+        yield
     except BadField as exc:
-        raise LoaderLost(policy, f"it said nonsense: {exc}") from exc
-    finally:
         await _kill(process)
+        raise LoaderLost(policy, f"it said nonsense: {exc}") from exc
+    except BaseException:
+        # Also when the caller is cancelled: nobody would hold the child any more.
+        await _kill(process)
+        raise
 
 
-async def _start(
+def _request(
     settings: LoaderSettings,
     policy: str,
     parameters: Mapping[str, int],
     object_sha256: str = "",
     *,
     check_only: bool = False,
-) -> Process:
-    request = Request(
+) -> Request:
+    return Request(
         policy=policy,
         schedulers=settings.schedulers,
         enrolled=settings.enrolled,
@@ -229,23 +347,30 @@ async def _start(
         sched_ext=settings.sched_ext,
         object_sha256=object_sha256,
     )
+
+
+async def _start(settings: LoaderSettings, policy: str) -> Child:
     try:
-        process = await asyncio.create_subprocess_exec(
-            *settings.argv,
-            stdin=PIPE,
-            stdout=PIPE,
-            env=ENVIRONMENT,
-            limit=messages.LINE_LIMIT,
-        )
+        return await _child(settings)
     except OSError as exc:
-        raise LoaderLost(policy, f"it could not be started: {exc}") from exc
+        place = f"{settings.socket}: " if settings.socket is not None else ""
+        raise LoaderLost(policy, f"it could not be started: {place}{exc}") from exc
+
+
+async def _child(settings: LoaderSettings) -> Child:
+    limit = messages.LINE_LIMIT
+    if settings.socket is not None:
+        return Served(*await asyncio.open_unix_connection(str(settings.socket), limit=limit))
+    return await asyncio.create_subprocess_exec(
+        *settings.argv, stdin=PIPE, stdout=PIPE, env=child.ENVIRONMENT, limit=limit
+    )
+
+
+async def _answer(settings: LoaderSettings, process: Child, request: Request) -> Fields:
+    """What came of a request: ``admissible``, ``attached`` or ``failed``; LoaderLost, BadField."""
+    policy = request.policy
     if process.stdin is not None:
         process.stdin.write(messages.encode_request(request))
-    return process
-
-
-async def _first_event(settings: LoaderSettings, policy: str, process: Process) -> Fields:
-    """What came of the request: ``admissible`` or ``attached``; raises what ``failed`` carries."""
     try:
         async with asyncio.timeout(settings.attach_timeout_s):
             fields = await _next_event(process)
@@ -253,18 +378,38 @@ async def _first_event(settings: LoaderSettings, policy: str, process: Process) 
     except TimeoutError as exc:
         raise LoaderLost(policy, f"it said nothing in {settings.attach_timeout_s:g} s") from exc
     if fields is None:
-        raise LoaderLost(policy, f"it ended with status {code} before the policy was attached")
-    if fields.text("event") == EventName.FAILED:
-        raise messages.decode_failure(fields).to_error(policy)
+        status = f" with status {code}" if code else ""
+        done = "checked" if request.check_only else "attached"
+        raise LoaderLost(policy, f"it ended{status} before the policy was {done}")
     return fields
 
 
-async def _next_event(process: Process) -> Fields | None:
+def _failure(fields: Fields) -> Failure | None:
+    """Why the child could not do what it was asked to, if that is what it says."""
+    failed = fields.text("event") == EventName.FAILED
+    return messages.decode_failure(fields) if failed else None
+
+
+def _verdict(fields: Fields, policy: str) -> str | SchedcpError:
+    """What a check came to: until when the policy would be taken, or why it would not; BadField."""
+    if failure := _failure(fields):
+        error = failure.to_error(policy)
+        if not isinstance(error, REFUSALS):
+            raise BadField(f"no check fails with {failure.error[:40]!r}")
+        return error
+    if fields.text("event") != EventName.ADMISSIBLE:
+        raise BadField("it did not say whether the policy is admissible")
+    return fields.text("token", 200)
+
+
+async def _next_event(process: Child) -> Fields | None:
     """The next event, or None when the child has closed its end; BadField when it is none."""
     if process.stdout is None:
         return None
     try:
         line = await process.stdout.readline()
+    except ConnectionError:
+        return None
     except ValueError as exc:
         raise BadField(f"a line is longer than {messages.LINE_LIMIT} bytes") from exc
     return messages.decode(line) if line else None
@@ -281,11 +426,8 @@ def _attached(fields: Fields, event: EventName) -> Attached:
     )
 
 
-async def _kill(process: Process) -> None:
+async def _kill(process: Child) -> None:
     """Kill the child if it still lives, and wait until it is gone, and its policy with it."""
-    if process.returncode is None:
-        with suppress(ProcessLookupError):  # it went between the look and the signal
-            process.kill()
-    await process.wait()
+    await child.kill(process)
     if process.stdin is not None:
         process.stdin.close()

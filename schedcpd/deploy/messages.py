@@ -4,25 +4,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from schedcpd.deploy.livemaps import ENTRIES_AT_ONCE
 from schedcpd.errors import (
     CardError,
+    DigestRefused,
     Ejected,
     ForeignScheduler,
     KernelRejected,
     NoSchedExt,
     NoSuchPolicy,
+    ProgramFailed,
     SchedcpError,
     TokenRefused,
 )
 from schedcpd.fields import BadField, Fields
 from schedcpd.model import ExitRecord
 
-REQUEST_LIMIT = 64 * 1024
+# An update of a live map: 4096 entries of 24 bytes in hexadecimal.
+REQUEST_LIMIT = 256 * 1024
 # A dump has up to 32 KiB, and JSON may write each of its bytes as six.
 LINE_LIMIT = 512 * 1024
 LOG_LIMIT = 8192
@@ -38,6 +42,7 @@ class EventName(StrEnum):
     STATUS = "status"
     SUSPENDED = "suspended"
     RESUMED = "resumed"
+    UPDATED = "updated"
     EJECTED = "ejected"
     DETACHED = "detached"
 
@@ -48,12 +53,16 @@ class Command(StrEnum):
     STATUS = "status"
     SUSPEND = "suspend"  # to the kernel's own scheduler, with the object kept
     RESUME = "resume"
+    UPDATE = "update"  # entries of a live map
     DETACH = "detach"
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """The first line to the child: what to load, and where everything is."""
+    """The first line to a child: what to load or check, and where everything is.
+
+    One that has checked a policy takes another such line.
+    """
 
     policy: str
     schedulers: Path  # what came with the package
@@ -73,6 +82,19 @@ class LoaderStatus:
 
     exit: ExitRecord | None
     counters: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class MapUpdate:
+    """What is to be changed in a live map: entries to delete, then entries to write.
+
+    ``number`` comes back with the answer, as the asker of the one before may have left meanwhile.
+    """
+
+    name: str
+    updates: Mapping[bytes, bytes]
+    deletions: Collection[bytes] = ()
+    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +118,10 @@ class Failure:
                 return NoSchedExt(self.reason)
             case "NoSuchPolicy":
                 return NoSuchPolicy(policy)
+            case "DigestRefused":
+                return DigestRefused(policy, self.reason)
+            case "ProgramFailed":
+                return ProgramFailed(policy, self.reason)
             case "CardError":
                 return CardError(policy, self.reason)
             case "Ejected" if self.exit is not None:
@@ -117,7 +143,7 @@ def decode(line: bytes) -> Fields:
 
 
 def encode_request(request: Request) -> bytes:
-    """The first line to the child."""
+    """The line of a request."""
     paths = {
         name: str(getattr(request, name))
         for name in ("schedulers", "enrolled", "tokens", "public_key", "sched_ext")
@@ -142,6 +168,37 @@ def decode_request(line: bytes) -> Request:
         sched_ext=Path(fields.text("sched_ext")),
         object_sha256=fields.text("object_sha256"),
     )
+
+
+def encode_update(update: MapUpdate) -> bytes:
+    """The line of an update of a live map."""
+    return encode(
+        {
+            "command": Command.UPDATE,
+            "map": update.name,
+            "updates": {key.hex(): value.hex() for key, value in update.updates.items()},
+            "deletions": [key.hex() for key in update.deletions],
+            "number": update.number,
+        }
+    )
+
+
+def decode_update(fields: Fields) -> MapUpdate:
+    """The child's side of it; BadField when a field is missing or wrong."""
+    updates = fields.table("updates")
+    return MapUpdate(
+        name=fields.text("map"),
+        updates={_bytes(key): _bytes(updates.text(key)) for key in updates},
+        deletions=[_bytes(key) for key in fields.texts("deletions", most=ENTRIES_AT_ONCE)],
+        number=fields.integer("number", 0),
+    )
+
+
+def _bytes(text: str) -> bytes:
+    try:
+        return bytes.fromhex(text)
+    except ValueError as exc:
+        raise BadField("an entry of a map is not in hexadecimal") from exc
 
 
 def encode_exit(record: ExitRecord | None) -> dict[str, object] | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
@@ -41,6 +41,7 @@ class Sample:
     pressure_us: int | None = None  # time in which some task of the machine waited for a CPU
     latencies: Latencies | None = None  # by cgroup id
     own: frozenset[int] = frozenset()  # the workload's cgroup and those below it
+    aside: frozenset[int] = frozenset()  # cgroups of those who let others go first
     # Time in which other workloads had tasks to run and none of them ran, by workload id.
     full_us: Mapping[str, int] = field(default_factory=dict)
     counters: Mapping[str, int] = field(default_factory=dict)  # of the policy
@@ -50,8 +51,9 @@ class Meter:
     """Reads the counters of a machine.
 
     ``latencies`` gives those of the run-queue probe, None where it does not run; it may raise
-    KernelText or OSError. ``workloads`` are those whose starvation is watched for. ``monotonic``
-    and ``clock`` (since the epoch) give seconds.
+    KernelText or OSError. ``workloads`` are those whose starvation is watched for, ``yielding``
+    those who let others go first: nobody does them harm who makes them wait. ``monotonic`` and
+    ``clock`` (since the epoch) give seconds.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Meter:
         workloads: Callable[[], Iterable[str]],
         monotonic: Callable[[], float],
         clock: Callable[[], float],
+        yielding: Callable[[], Iterable[str]] = tuple,
     ) -> None:
         self._cgroup = cgroup
         self._pressure = pressure
@@ -69,17 +72,24 @@ class Meter:
         self._workloads = workloads
         self._monotonic = monotonic
         self._clock = clock
+        self._yielding = yielding
 
     def sample(self, workload: Workload, counters: Mapping[str, int] | None = None) -> Sample:
-        """The counters now, with those of the policy where it is attached."""
+        """The counters now, with those of the policy where it is attached.
+
+        Of the whole machine (its id is empty) everybody is another workload, to be protected, and
+        nobody's work stands for what it gets done.
+        """
         place = cgroupfs.directory(self._cgroup, workload.id)
+        yielding = frozenset(self._yielding())
         return Sample(
             at=self._monotonic(),
-            usage_us=_or_none(lambda: _usage_us(place)),
+            usage_us=_or_none(lambda: _usage_us(place)) if workload.id else None,
             pressure_us=_or_none(self._pressure_us),
             latencies=_or_none(self._latencies),
-            own=_cgroups_of(place),
-            full_us=self._full_us(workload.id),
+            own=_cgroups_of(place) if workload.id else frozenset(),
+            aside=frozenset().union(*(self._cgroups_at(one) for one in yielding)),
+            full_us=self._full_us(yielding | {workload.id}),
             counters=dict(counters or {}),
         )
 
@@ -109,12 +119,15 @@ class Meter:
             dispatched=after.counters[DISPATCHED] - before.counters[DISPATCHED],
         )
 
-    def _full_us(self, but: str) -> dict[str, int]:
+    def _cgroups_at(self, identifier: str) -> frozenset[int]:
+        return _cgroups_of(cgroupfs.directory(self._cgroup, identifier))
+
+    def _full_us(self, but: Collection[str]) -> dict[str, int]:
         found: dict[str, int] = {}
         for identifier in itertools.islice(self._workloads(), OTHERS_WATCHED):
             place = cgroupfs.directory(self._cgroup, identifier)
             pressure = _or_none(functools.partial(read_pressure, f"{place}/cpu.pressure"))
-            if pressure is not None and identifier != but:
+            if pressure is not None and identifier not in but:
                 found[identifier] = pressure.full_us
         return found
 
@@ -142,7 +155,8 @@ def _waits(
     changes = latency.difference(after.latencies, before.latencies)
     # A cgroup of the workload that has ended in the window is still its own.
     own = before.own | after.own
-    others = {key: one for key, one in changes.items() if key not in own}
+    aside = own | before.aside | after.aside
+    others = {key: one for key, one in changes.items() if key not in aside}
     return (
         latency.total(one for key, one in changes.items() if key in own),
         latency.total(others.values()),

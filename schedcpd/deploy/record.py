@@ -16,7 +16,7 @@ from typing import TypeVar
 from schedcpd.deploy.ledger import KnownGood, Ledger
 from schedcpd.deploy.states import MachineState, was_interrupted
 from schedcpd.errors import LedgerDamaged
-from schedcpd.model import Canary, Deployment, Quarantine, Transition
+from schedcpd.model import Canary, Deployment, Outcome, Quarantine, Transition
 
 log = logging.getLogger(__name__)
 
@@ -135,14 +135,25 @@ class Record:
 
     def promote(self, deployment: Deployment, release: str, canary: Canary | None) -> None:
         """Remember that the policy of a deployment won its canary."""
-        sha256, name = deployment.object_sha256, deployment.policy
-        self._try(
-            lambda ledger: ledger.promote(deployment.workload_id, release, sha256, name, canary)
-        )
+        one = deployment
+        what = (one.workload_id, release, one.object_sha256, one.policy, canary, one.parameters)
+        self._try(lambda ledger: ledger.promote(*what))
 
     def known_good(self, workload_id: str, release: str) -> KnownGood | None:
         """The policy that won last for a workload on this kernel, or None."""
         return self._ask(lambda ledger: ledger.known_good(workload_id, release), None)
+
+    def save_outcome(self, outcome: Outcome) -> None:
+        """Write down what a deployment has taught."""
+        self._try(lambda ledger: ledger.save_outcome(outcome))
+
+    def forget_outcome(self, deployment: int) -> None:
+        """Forget what a deployment has taught."""
+        self._try(lambda ledger: ledger.forget_outcome(deployment))
+
+    def outcomes(self) -> tuple[Outcome, ...]:
+        """All that deployments have taught, oldest first."""
+        return self._ask(lambda ledger: ledger.outcomes(), ())
 
     def deployments(self, limit: int, workload_id: str | None = None) -> tuple[Deployment, ...]:
         """The newest deployments, oldest first."""

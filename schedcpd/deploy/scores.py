@@ -15,13 +15,22 @@ BATCH_METRIC = "CPU time that the workload gets"
 WAIT_METRIC = "what the workload waits for a CPU (99th percentile)"
 
 
-def make_score(settings: config.Config, card: Card, objective: Objective, canary: bool) -> Score:
-    """How to conduct a deployment of a policy, with a canary or without."""
+def make_score(
+    settings: config.Config,
+    card: Card,
+    objective: Objective,
+    canary: bool,
+    incumbent: float | None = None,
+) -> Score:
+    """How to conduct a deployment of a policy, with a canary or without.
+
+    ``incumbent`` is the effect of the policy that it has to do better than.
+    """
     return Score(
         limits=make_limits(settings.breaker, card, objective),
         window_s=settings.breaker.window_s,
         settle_s=settings.canary.settle_s,
-        canary=make_canary(settings.canary, objective) if canary else None,
+        canary=make_canary(settings.canary, objective, incumbent) if canary else None,
         objective=objective,
     )
 
@@ -50,20 +59,27 @@ def make_limits(
     )
 
 
-def make_canary(settings: config.CanarySettings, objective: Objective) -> CanarySettings:
+def make_canary(
+    settings: config.CanarySettings, objective: Objective, incumbent: float | None = None
+) -> CanarySettings:
     """The turns that it takes to know whether the policy does good.
 
-    What a batch gains is known when it ends; until then it must only not lose.
+    What a batch gains is known when it ends; until then it must only not lose, and as many pairs as
+    others have at least are for those of which the first few look very bad. Not to lose is not
+    enough to take the place of another policy.
     """
     batch = objective is Objective.MAKESPAN
+    lenient = batch and incumbent is None
+    longest = max(settings.batch_pairs, settings.min_pairs) if lenient else settings.max_pairs
     return CanarySettings(
         metric=BATCH_METRIC if batch else WAIT_METRIC,
         window_s=settings.window_s,
         settle_s=settings.settle_s,
-        min_pairs=settings.batch_pairs if batch else settings.min_pairs,
-        max_pairs=settings.batch_pairs if batch else settings.max_pairs,
-        margin=settings.batch_margin if batch else settings.margin,
+        min_pairs=settings.batch_pairs if lenient else settings.min_pairs,
+        max_pairs=longest,
+        margin=settings.batch_margin if lenient else settings.margin,
         confidence=settings.confidence,
         higher_is_better=batch,
-        non_inferiority=batch,
+        non_inferiority=lenient,
+        incumbent=incumbent,
     )

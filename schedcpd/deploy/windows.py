@@ -32,15 +32,16 @@ def strict(limits: BreakerLimits) -> BreakerLimits:
     def once(limit: Limit | None) -> Limit | None:
         return None if limit is None else replace(limit, windows=1)
 
-    return replace(
-        limits,
-        others_wait=once(limits.others_wait),
-        victim_wait=once(limits.victim_wait),
-        others_starved=once(limits.others_starved),
-        own_wait=once(limits.own_wait),
-        pressure=once(limits.pressure),
-        throughput=once(limits.throughput),
-    )
+    return _each(limits, once)
+
+
+def sooner(limits: BreakerLimits) -> BreakerLimits:
+    """The same limits, of which one bad window fewer is enough."""
+
+    def fewer(limit: Limit | None) -> Limit | None:
+        return None if limit is None else replace(limit, windows=max(1, limit.windows - 1))
+
+    return _each(limits, fewer)
 
 
 def blind(window: GuardSample, guard: Guard) -> bool:
@@ -54,6 +55,18 @@ def blind(window: GuardSample, guard: Guard) -> bool:
         Guard.THROUGHPUT: window.throughput,
     }
     return figures.get(guard) is None
+
+
+def _each(limits: BreakerLimits, change: Callable[[Limit | None], Limit | None]) -> BreakerLimits:
+    return replace(
+        limits,
+        others_wait=change(limits.others_wait),
+        victim_wait=change(limits.victim_wait),
+        others_starved=change(limits.others_starved),
+        own_wait=change(limits.own_wait),
+        pressure=change(limits.pressure),
+        throughput=change(limits.throughput),
+    )
 
 
 def worst_of(windows: Iterable[GuardSample]) -> GuardSample:

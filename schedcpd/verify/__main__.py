@@ -13,9 +13,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from schedcpd import keys
 from schedcpd.errors import NoSuchPolicy, SchedcpError
 from schedcpd.model import Report
-from schedcpd.verify import keys, tokens
+from schedcpd.verify import tokens
 from schedcpd.verify.host import Places, read_host
 from schedcpd.verify.office import Office
 from schedcpd.verify.pipeline import open_verifier

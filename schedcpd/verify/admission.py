@@ -7,9 +7,9 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from schedcpd.keys import write_atomic
 from schedcpd.repository.files import read_bounded
 from schedcpd.token import sha256
-from schedcpd.verify.keys import write_atomic
 
 SUMS = "SHA256SUMS"
 SUMS_LINE = re.compile(r"([0-9a-f]{64}) [ *](?:\./)?([A-Za-z0-9_./-]{1,200})")

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from schedcpd import token
 from schedcpd.fields import Fields
+from schedcpd.keys import write_atomic
 from schedcpd.model import Report, StageOutcome, VerifyStage
 from schedcpd.reports import decode_report, encode_report
 from schedcpd.repository.files import read_bounded
-from schedcpd.verify.keys import write_atomic
 
 SIZE_LIMIT = 4 << 20
 COUNT_LIMIT = 256

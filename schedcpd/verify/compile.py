@@ -23,10 +23,10 @@ from pathlib import Path
 from schedcpd.kernel.objects import SIZE_LIMIT as OBJECT_LIMIT
 from schedcpd.model import Finding, Severity
 from schedcpd.reports import FINDING_LIMIT, LINE_MAX, printable
+from schedcpd.repository.policies import SOURCE_LIMIT
 from schedcpd.verify.isolation import isolated
 
 RULE = "COMPILE"
-SOURCE_LIMIT = 1 << 20
 # An emulated machine takes some ten seconds for what takes half a second elsewhere.
 TIMEOUT_S = 60.0
 CPU_S = 30

@@ -8,7 +8,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from schedcpd.verify.keys import write_atomic
+from schedcpd.keys import write_atomic
 
 FOLDER_MODE = 0o755
 

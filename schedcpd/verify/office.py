@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from schedcpd import keys
 from schedcpd.errors import CardError
 from schedcpd.model import Finding, Report, Severity, StageOutcome, StageReport, VerifyStage
 from schedcpd.reports import Progress
 from schedcpd.repository import cards
 from schedcpd.repository.policies import PolicyStore
 from schedcpd.token import sha256
-from schedcpd.verify import admission, enrolment, keys, tokens
+from schedcpd.verify import admission, enrolment, tokens
 from schedcpd.verify.admission import RefusedError
 from schedcpd.verify.enrolment import Enrolled
 from schedcpd.verify.host import Host, Places

@@ -22,9 +22,9 @@ from schedcpd.fields import BadField, Fields
 from schedcpd.model import Report
 from schedcpd.reports import Progress, encode_progress, encode_report
 from schedcpd.repository import cards
+from schedcpd.repository.policies import SOURCE_LIMIT
 from schedcpd.verify import office
 from schedcpd.verify.admission import RefusedError
-from schedcpd.verify.compile import SOURCE_LIMIT
 from schedcpd.verify.host import Places, read_host
 from schedcpd.verify.office import Office
 from schedcpd.verify.pipeline import open_verifier

@@ -6,10 +6,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from schedcpd import token
+from schedcpd.keys import write_atomic
 from schedcpd.model import Card, Report
 from schedcpd.reports import encode_report
 from schedcpd.token import Machine, Token
-from schedcpd.verify.keys import write_atomic
 
 SUFFIX = ".token"
 REPORT_SUFFIX = ".report.json"

@@ -218,6 +218,11 @@ def configuration(card: Card, about: objects.PolicyObject) -> bytes:
     members = Btf(about.btf).members(objects.OPS_STRUCT)
     lines = [f"name {card.name}", f"timeout_ms {timeout_ms}", f"max_wait_ms {max_wait_ms}"]
     lines.append(f"timeout_offset {members['timeout_ms'].offset}")
+    lines += [
+        f"optional {members[name].offset} {name}"
+        for name in objects.OPTIONAL_OPS
+        if name in members
+    ]
     lines += [f"honours {promise}" for promise in card.honours if promise in ("nice", "cpu.max")]
     for tunable in card.tunables:
         place = about.constant(tunable.name, tunable.type)

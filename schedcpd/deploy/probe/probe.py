@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The daemon's end of the run-queue probe: has a child attach it and keeps its descriptors."""
+"""The daemon's end of a probe: has a child attach it and keeps its descriptors."""
 
 from __future__ import annotations
 
@@ -8,21 +8,15 @@ import os
 import socket
 from array import array
 from asyncio.subprocess import Process
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from schedcpd.deploy.loader import ENVIRONMENT
-from schedcpd.deploy.probe import REASON_BYTES
+from schedcpd.deploy.probe import PROBES, REASON_BYTES, RUNQUEUE
+from schedcpd.kernel import child
 from schedcpd.kernel.latency import CgroupLatency, read_latency
 from schedcpd.kernel.text import printable
 
-# Without a capability but the two that it takes to load and attach a tracing program.
-CHILD_ARGV = (
-    *("/usr/bin/setpriv", "--no-new-privs", "--inh-caps=-all", "--ambient-caps=-all"),
-    *("--bounding-set=-all,+bpf,+perfmon",),
-    *("/usr/bin/python3", "-I", "-m", "schedcpd.deploy.probe.load"),
-)
+CHILD_ARGV = child.tracing("schedcpd.deploy.probe.load")
 FDS_LIMIT = 16
 
 
@@ -36,15 +30,15 @@ class NoProbe(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ProbeSettings:
-    """Where the probe is installed, and how long to wait for the child."""
+    """Where the probes are installed, and how long to wait for a child."""
 
     objects: Path = Path("/usr/lib/schedcp/probes")
     argv: tuple[str, ...] = CHILD_ARGV
-    timeout_s: float = 20.0
+    timeout_s: float = 60.0
 
 
 class Probe:
-    """The attached probe, which lives as long as these descriptors are open."""
+    """The attached run-queue probe, which lives as long as these descriptors are open."""
 
     def __init__(self, map_fd: int, link_fds: tuple[int, ...]) -> None:
         self._map_fd = map_fd
@@ -62,41 +56,43 @@ class Probe:
 
 
 async def start_probe(settings: ProbeSettings) -> Probe:
-    """Have a child attach the probe; NoProbe when it cannot or does not in time."""
+    """Have a child attach the run-queue probe; NoProbe when it cannot or does not in time."""
+    map_fd, *link_fds = await attach_probe(settings, RUNQUEUE)
+    return Probe(map_fd, tuple(link_fds))
+
+
+async def attach_probe(settings: ProbeSettings, name: str) -> tuple[int, ...]:
+    """Have a child attach a probe; the descriptors of its maps, and then of what holds it there.
+
+    They are the caller's to close. Raises NoProbe.
+    """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours:
         ours.setblocking(False)
         with theirs:
-            process = await _start(settings, theirs)
+            process = await _start(settings, name, theirs)
         try:
             async with asyncio.timeout(settings.timeout_s):
                 code = await process.wait()
         except TimeoutError as exc:
             raise NoProbe(f"its child was not done in {settings.timeout_s:g} s") from exc
         finally:
-            await _kill(process)
+            await child.kill(process)
         # What it sent stays in the socket, descriptors as well, until somebody takes it.
-        return _receive(ours, code)
+        return _receive(ours, code, len(PROBES[name].maps))
 
 
-async def _start(settings: ProbeSettings, channel: socket.socket) -> Process:
+async def _start(settings: ProbeSettings, name: str, channel: socket.socket) -> Process:
+    argv = (*settings.argv, str(settings.objects), name)
     try:
         return await asyncio.create_subprocess_exec(
-            *settings.argv, str(settings.objects), stdin=channel.fileno(), env=ENVIRONMENT
+            *argv, stdin=channel.fileno(), env=child.ENVIRONMENT
         )
     except OSError as exc:
         raise NoProbe(f"its child could not be started: {exc}") from exc
 
 
-async def _kill(process: Process) -> None:
-    """Kill the child if it still lives."""
-    if process.returncode is None:
-        with suppress(ProcessLookupError):  # it went between the look and the signal
-            process.kill()
-        await process.wait()
-
-
-def _receive(channel: socket.socket, code: int) -> Probe:
+def _receive(channel: socket.socket, code: int, maps: int) -> tuple[int, ...]:
     fds = array("i")
     try:
         # socket.recv_fds() of Python 3.11 drops the flag.
@@ -108,9 +104,8 @@ def _receive(channel: socket.socket, code: int) -> Probe:
     for level, kind, data in ancillary:
         if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
             fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
-    if len(fds) > 1 and not flags & socket.MSG_CTRUNC:
-        map_fd, *link_fds = fds
-        return Probe(map_fd, tuple(link_fds))
+    if len(fds) > maps and not flags & socket.MSG_CTRUNC:
+        return tuple(fds)
     for fd in fds:
         os.close(fd)
     if not text:

@@ -12,7 +12,7 @@ from collections import defaultdict
 from schedcpd.verify.analysis.api import MAX_LOOPS, MAX_SAMPLES, TREE_DEPTH, Act
 from schedcpd.verify.analysis.cycles import Cycle, cycles
 from schedcpd.verify.analysis.findings import Analysis
-from schedcpd.verify.analysis.flow import JMP, JMP32, successors
+from schedcpd.verify.analysis.flow import ALU32, ALU64, JMP, JMP32, successors, usage
 from schedcpd.verify.analysis.outcome import Site, entry_of, map_of
 from schedcpd.verify.analysis.program import CALL, JCOND, LD_IMM64, Function
 from schedcpd.verify.analysis.values import MASK32
@@ -29,6 +29,7 @@ SAMPLE_BYTES = 8  # the least that one takes in a ring buffer
 Iterator = tuple[int, tuple[int, ...]]  # where it is, and in which call of its function
 ITERATING = (Act.ITERATE, Act.ITERATE_QUEUE)
 NUMBERS_NEW, NUMBERS_NEXT = "bpf_iter_num_new", "bpf_iter_num_next"
+MOVE_NUMBERS = (0xB0 | ALU32, 0xB0 | ALU64)  # of a number into a register
 
 
 class Budget:
@@ -180,7 +181,35 @@ class Budget:
             return QUEUE_LAPS
         asked = {at for at, _ in self._next.get(place, ())}
         known = [most for (at, _), most in self._iterators.items() if at in asked]
-        return max(known, default=1 if self._is_complete else MAX_LOOPS)
+        return max(known, default=1 if self._is_complete else self._as_written(place))
+
+    def _as_written(self, place: int) -> int:
+        """The most laps of the number iterators that this function begins with plain numbers."""
+        functions = self._program.functions.values()
+        function = next(one for one in functions if one.entry <= place < one.end)
+        targets = frozenset(insn.jump for insn in self._code[function.entry : function.end])
+        news = [
+            at for at in range(function.entry, function.end)
+            if self._code[at].op == CALL and self._code[at].kfunc == NUMBERS_NEW
+        ]  # fmt: skip
+        most = 0 if news else MAX_LOOPS
+        for at in news:
+            start, end = (self._number(at, register, targets) for register in (2, 3))
+            most = max(most, MAX_LOOPS if start is None or end is None else end - start)
+        return min(most, MAX_LOOPS)
+
+    def _number(self, at: int, register: int, targets: frozenset[int]) -> int | None:
+        """The number in a register at a call, if it is put there just before on every way to it."""
+        place = at
+        while place not in targets and place > 0:
+            place -= 1
+            insn = self._code[place]
+            if usage(insn)[1] >> register & 1:
+                is_number = insn.op in MOVE_NUMBERS and insn.dst == register
+                return insn.imm if is_number else None
+            if insn.op & 7 in (JMP, JMP32):
+                return None
+        return None
 
     def _of_plain(self, cycle: Cycle) -> int:
         """A loop without an iterator: the greatest number that a way out is tested with."""

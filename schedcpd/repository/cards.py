@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from types import MappingProxyType
 
 import tomli
 
 from schedcpd.errors import CardError
 from schedcpd.fields import BadField, Fields
-from schedcpd.model import Card, Tunable
+from schedcpd.model import Card, Fit, MapRole, Objective, Tunable, WorkloadClass
 
 SIZE_LIMIT = 64 * 1024
 COUNT_LIMIT = 64
@@ -35,40 +36,50 @@ TYPE_RANGES = {
 FIELDS = (
     *("name", "version", "title", "summary", "suits", "fails", "class", "min_kernel"),
     *("requires_kfuncs", "honours", "ignores", "timeout_ms", "max_wait_ms", "tunables", "counters"),
+    *("maps", "fit"),
 )
+FIT_FIELDS = ("gain", "objective", "evidence")
+# A policy that stops a workload altogether loses 1; nobody has seen one gain twenty-fold.
+GAINS = (-1.0, 20.0)
 TUNABLE_FIELDS = ("type", "unit", "default", "min", "max", "description", "role")
 
 
 def parse_card(data: bytes, path: str) -> Card:
     """The card in ``data``; ``path`` is only for CardError's message."""
+    return parse(data, path, _card)
+
+
+def parse(data: bytes, path: str, read: Callable[[Fields], Card]) -> Card:
+    """The card that ``read`` finds in ``data``; CardError for whatever is wrong with it."""
     if len(data) > SIZE_LIMIT:
         raise CardError(path, f"it is larger than {SIZE_LIMIT} bytes")
     try:
-        fields = Fields(tomli.loads(data.decode("utf-8")))
-        return _card(fields)
+        return read(Fields(tomli.loads(data.decode("utf-8"))))
     except (BadField, UnicodeDecodeError, tomli.TOMLDecodeError, RecursionError) as exc:
         raise CardError(path, str(exc)) from exc
 
 
 def _card(fields: Fields) -> Card:
     fields.only(*FIELDS)
-    _matching(fields, "class", CLASS)
+    matching(fields, "class", CLASS)
     timeout_ms = fields.integer("timeout_ms", 1, TIMEOUT_MAX_MS)
     return Card(
-        name=_matching(fields, "name", POLICY_NAME),
-        version=_line(fields, "version", 32),
-        title=_line(fields, "title", 100),
-        summary=_line(fields, "summary", 1000),
-        suits=_lines(fields, "suits"),
-        fails=_lines(fields, "fails"),
-        min_kernel=_matching(fields, "min_kernel", KERNEL_VERSION),
+        name=matching(fields, "name", POLICY_NAME),
+        version=line(fields, "version", 32),
+        title=line(fields, "title", 100),
+        summary=line(fields, "summary", 1000),
+        suits=lines(fields, "suits"),
+        fails=lines(fields, "fails"),
+        min_kernel=matching(fields, "min_kernel", KERNEL_VERSION),
         requires_kfuncs=_identifiers(fields, "requires_kfuncs"),
-        honours=_lines(fields, "honours"),
-        ignores=_lines(fields, "ignores"),
+        honours=lines(fields, "honours"),
+        ignores=lines(fields, "ignores"),
         timeout_ms=timeout_ms,
         tunables=_tunables(fields),
         counters=MappingProxyType(_counters(fields)),
         max_wait_ms=_max_wait_ms(fields, timeout_ms),
+        maps=MappingProxyType(_maps(fields)),
+        fits=MappingProxyType(_fits(fields)),
     )
 
 
@@ -84,7 +95,7 @@ def _tunables(fields: Fields) -> tuple[Tunable, ...]:
     if "tunables" not in fields:
         return ()
     table = fields.table("tunables")
-    tunables = tuple(_tunable(_key(table, name), table.table(name)) for name in table)
+    tunables = tuple(_tunable(variable(table, name), table.table(name)) for name in table)
     if len(tunables) > COUNT_LIMIT:
         raise BadField(f"tunables: more than {COUNT_LIMIT}")
     return tunables
@@ -98,11 +109,11 @@ def _tunable(name: str, fields: Fields) -> Tunable:
     return Tunable(
         name=name,
         type=kind,
-        unit=_line(fields, "unit", 32),
+        unit=line(fields, "unit", 32),
         default=fields.integer("default", low, high),
         minimum=low,
         maximum=high,
-        description=_line(fields, "description", 500),
+        description=line(fields, "description", 500),
         role=fields.choice("role", ROLES) if "role" in fields else "",
     )
 
@@ -113,21 +124,63 @@ def _counters(fields: Fields) -> dict[str, str]:
     table = fields.table("counters")
     counters = {}
     for name in table:
-        entry = table.table(_key(table, name))
+        entry = table.table(variable(table, name))
         entry.only("description")
-        counters[name] = _line(entry, "description", 500)
+        counters[name] = line(entry, "description", 500)
     if len(counters) > COUNT_LIMIT:
         raise BadField(f"counters: more than {COUNT_LIMIT}")
     return counters
 
 
-def _key(table: Fields, name: str) -> str:
+def _maps(fields: Fields) -> dict[str, MapRole]:
+    if "maps" not in fields:
+        return {}
+    table = fields.table("maps")
+    maps: dict[str, MapRole] = {}
+    for name in table:
+        entry = table.table(variable(table, name))
+        entry.only("role", "description")
+        role = MapRole(entry.choice("role", MapRole))
+        if role in maps.values():
+            raise BadField(f"{entry.name('role')}: another map is for {role}")
+        if "description" in entry:
+            line(entry, "description", 500)
+        maps[name] = role
+    return maps
+
+
+def _fits(fields: Fields) -> dict[WorkloadClass, Fit]:
+    if "fit" not in fields:
+        return {}
+    table = fields.table("fit")
+    known = [work for work in WorkloadClass if work is not WorkloadClass.UNKNOWN]
+    fits = {}
+    for name in table:
+        if name not in known:
+            raise BadField(f"{table.name(name)[:80]!r} is not one of {', '.join(known)}")
+        fits[WorkloadClass(name)] = _fit(table.table(name))
+    return fits
+
+
+def _fit(fields: Fields) -> Fit:
+    fields.only(*FIT_FIELDS)
+    objectives = [one for one in Objective if one is not Objective.NONE]
+    return Fit(
+        gain=fields.number("gain", *GAINS),
+        objective=Objective(fields.choice("objective", objectives)),
+        evidence=line(fields, "evidence", 500),
+    )
+
+
+def variable(table: Fields, name: str) -> str:
+    """The name of an entry, which must be that of a variable; BadField."""
     if not IDENTIFIER.fullmatch(name):
         raise BadField(f"{table.name(name)[:80]!r} is not the name of a variable")
     return name
 
 
-def _matching(fields: Fields, key: str, pattern: re.Pattern[str]) -> str:
+def matching(fields: Fields, key: str, pattern: re.Pattern[str]) -> str:
+    """A text that the pattern fits as a whole; BadField."""
     value = fields.text(key)
     if not pattern.fullmatch(value):
         raise BadField(f"{fields.name(key)} does not match {pattern.pattern}")
@@ -142,14 +195,16 @@ def _identifiers(fields: Fields, key: str) -> tuple[str, ...]:
     return values
 
 
-def _line(fields: Fields, key: str, limit: int) -> str:
+def line(fields: Fields, key: str, limit: int) -> str:
+    """A text that can be printed; BadField."""
     value = fields.text(key, limit)
     if not value.isprintable():
         raise BadField(f"{fields.name(key)} has characters that cannot be printed")
     return value
 
 
-def _lines(fields: Fields, key: str) -> tuple[str, ...]:
+def lines(fields: Fields, key: str) -> tuple[str, ...]:
+    """A list of texts that can be printed; BadField."""
     values = fields.texts(key, limit=500)
     if not all(value.isprintable() for value in values):
         raise BadField(f"{fields.name(key)} has characters that cannot be printed")

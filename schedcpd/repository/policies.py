@@ -13,6 +13,7 @@ from schedcpd.repository import cards
 from schedcpd.repository.files import read_bounded
 
 OBJECT_LIMIT = 8 << 20
+SOURCE_LIMIT = 1 << 20
 
 
 class PolicyStore:
@@ -56,6 +57,11 @@ class PolicyStore:
     def card_bytes(self, name: str) -> bytes:
         """The card of a policy as it is in its file; NoSuchPolicy or CardError."""
         return self._read(self._known(name) / f"{name}.toml", cards.SIZE_LIMIT)
+
+    def source_bytes(self, name: str) -> bytes:
+        """The source of a policy, empty where it came without; NoSuchPolicy or CardError."""
+        path = self._known(name) / f"{name}.bpf.c"
+        return self._read(path, SOURCE_LIMIT) if path.is_file() else b""
 
     def _read(self, path: Path, limit: int) -> bytes:
         try:

@@ -3,36 +3,59 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
+from schedcpd import parameters as tunables
 from schedcpd import why
-from schedcpd.aftermath import Aftermath
 from schedcpd.automation import Stages
 from schedcpd.deploy.deployer import Deployer
-from schedcpd.errors import NoSuchPolicy, NoSuchWorkload, NotEnrolled, SchedcpError
+from schedcpd.errors import (
+    BadParameter,
+    DigestRefused,
+    ForeignPolicy,
+    NoSuchPolicy,
+    NoSuchWorkload,
+    NotApplied,
+    NotEnrolled,
+    SchedcpError,
+)
 from schedcpd.jobs import Jobs
 from schedcpd.model import (
     Deployment,
     Event,
+    Excerpt,
     ExitCause,
     ExitRecord,
     Hold,
     Job,
     KernelState,
+    LayerClass,
+    LayerKind,
+    MapRole,
     Mode,
     Objective,
     Origin,
     Plan,
     Policy,
+    PolicyKind,
     Quarantine,
     Rule,
+    Tier,
     Transition,
+    Workload,
+    WorkloadProfile,
     WorkloadState,
 )
+from schedcpd.proposals import Proposals
+from schedcpd.repository.repository import Repository
 
+EXAMINED_AT_ONCE = 2  # workloads, beside those that automation looks at
 WHY_DEPLOYMENTS = 5  # how many of a workload's deployments are told when somebody asks why
+CHOSEN = "chosen by a person"
+WANTED_DEFAULT = "a person asked for the kernel default"
 
 
 class Registry(Protocol):
@@ -48,7 +71,14 @@ class Registry(Protocol):
         """Remove an enrolled policy and its token."""
 
 
-class Supervisor(Aftermath):
+class Files(Protocol):
+    """Who reads files of workloads."""
+
+    async def read(self, workload: Workload, path: str, offset: int, length: int) -> Excerpt:
+        """A part of a file below the working directory of one of its processes; FileRefused."""
+
+
+class Supervisor(Proposals):
     """Workloads, policies, deployments, jobs and the log of the machine, and the verbs on them."""
 
     def __init__(
@@ -62,12 +92,17 @@ class Supervisor(Aftermath):
         jobs: Jobs,
         registry: Registry,
         rules: Callable[[], Sequence[Rule]],
+        files: Files,
+        library: Repository,
     ) -> None:
         super().__init__(mode, stages, deployer, dwell_s)
         self.version = version
         self.kernel_release = kernel_release
         self._registry = registry
         self._rules = rules
+        self._files = files
+        self._examining = asyncio.Semaphore(EXAMINED_AT_ONCE)
+        self.library = library
         self.deployment_added = deployer.deployments.added
         self.deployment_changed = deployer.deployments.changed
         self.deployment_removed = deployer.deployments.removed
@@ -76,6 +111,10 @@ class Supervisor(Aftermath):
         self.job_removed = jobs.removed
         self._jobs = jobs
         jobs.changed.connect(self._job_changed)
+        jobs.changed.connect(library.verdict)
+        library.noted.connect(lambda told: self.note("repository", *told))
+        self.policies_changed.connect(lambda _: library.changed())
+        self.state_changed.connect(lambda _: library.changed())
 
     def begin(self, boot_id: str) -> None:
         """Begin a run, in safe mode when the last one ended in the middle of a deployment."""
@@ -144,6 +183,20 @@ class Supervisor(Aftermath):
         """The newest ``count`` steps of the machine's scheduler, oldest first."""
         return self._deployer.record.transitions(count)
 
+    def deployment(self, ident: int) -> Deployment:
+        """One deployment, also of an earlier run; raises NoSuchDeployment."""
+        return self._deployer.deployments.find(ident)
+
+    async def examine(self, workload_id: str, tier: Tier) -> WorkloadProfile:
+        """What a workload is and does at this moment; NoSuchWorkload, WorkloadGone."""
+        record = self._known(workload_id)
+        async with self._examining:
+            return await self._stages.examine(record.workload, tier)
+
+    async def read_file(self, workload_id: str, path: str, offset: int, length: int) -> Excerpt:
+        """A part of a text file of the workload, without secrets; FileRefused and the like."""
+        return await self._files.read(self._known(workload_id).workload, path, offset, length)
+
     def why(self, workload_id: str) -> tuple[str, ...]:
         """Why the workload is scheduled as it is, the newest first; raises NoSuchWorkload."""
         record = self._workloads.get(workload_id)
@@ -163,18 +216,44 @@ class Supervisor(Aftermath):
 
     # Verbs of people
 
-    async def apply(self, workload_id: str, policy: str) -> Deployment:
-        """Attach ``policy`` for the workload; raises a ``SchedcpError``."""
-        record = self._workloads.get(workload_id)
-        if record is None:
-            raise NoSuchWorkload(workload_id)
-        if policy not in self._policies:
-            raise NoSuchPolicy(policy)
-        plan = Plan(policy, Objective.NONE, "chosen by a person")
+    async def apply(
+        self, workload_id: str, policy: str, parameters: Mapping[str, int] = tunables.NONE
+    ) -> Deployment:
+        """Attach ``policy`` for the workload; BadParameter or another ``SchedcpError``.
+
+        In a policy with classes it gets the class of every other task.
+        """
+        record, known = self._known(workload_id), self._installed(policy)
+        tunables.check(known.card, parameters)
+        if known.card.live_map(MapRole.CLASSES):
+            if parameters:
+                raise BadParameter(policy, "it is for all workloads, and so are its parameters")
+            return await self.classify(workload_id, policy, LayerClass(LayerKind.FAIR))
+        if known.card.kind is PolicyKind.FOREIGN and not known.admissible:
+            raise DigestRefused(policy, known.token)
+        deploying = self._deployer.deploy(
+            record.workload, known, Origin.MANUAL, reason=CHOSEN, parameters=parameters
+        )
+        plan = Plan(policy, Objective.NONE, CHOSEN, dict(parameters))
+        return await self._choose(workload_id, plan, deploying)
+
+    async def classify(self, workload_id: str, policy: str, layer: LayerClass) -> Deployment:
+        """Give the workload a class in ``policy``, attached for all if need be; ``SchedcpError``.
+
+        Others keep the classes that they have. Returns the deployment that stands for the class.
+        """
+        record, known = self._known(workload_id), self._installed(policy)
+        classifying = self._deployer.classify(
+            record.workload, known, layer, Origin.MANUAL, reason=CHOSEN
+        )
+        plan = Plan(policy, Objective.NONE, CHOSEN, layer=layer)
+        return await self._choose(workload_id, plan, classifying)
+
+    async def _choose(
+        self, workload_id: str, plan: Plan, deploying: Awaitable[Deployment]
+    ) -> Deployment:
         try:
-            deployment = await self._deployer.deploy(
-                record.workload, self._policies[policy], Origin.MANUAL, reason=plan.reason
-            )
+            deployment = await deploying
         except SchedcpError as error:
             self.note("refuse", workload_id, str(error))
             raise
@@ -182,14 +261,27 @@ class Supervisor(Aftermath):
         self._set(workload_id, plan=plan)
         return deployment
 
+    async def detach(self, workload_id: str) -> None:
+        """Take off what is attached for a workload, which is held until it ends; NotApplied."""
+        record = self._known(workload_id)
+        if not await self._deployer.declassify(record.workload, WANTED_DEFAULT):
+            active = self.active
+            if active is None or active.workload_id != workload_id:
+                raise NotApplied(workload_id)
+            await self._deployer.revert(WANTED_DEFAULT, active.id)
+        self._set(workload_id, state=WorkloadState.HELD)
+
     async def revert(self) -> None:
-        """Go back to the kernel default; the workload concerned is held until it ends."""
+        """Go back to the kernel default; the workloads concerned are held until they end."""
         # What is there now can end by itself before its turn, and what is on its way in be next.
-        before = self.active
-        ended = await self._deployer.revert("a person asked for the kernel default")
+        before, lost = self.active, [one.workload_id for one in self._again]
+        concerned = {*self._deployer.classes.classified, *lost}
+        ended = await self._deployer.revert(WANTED_DEFAULT)
         for deployment in (before, ended):
             if deployment is not None:
-                self._set(deployment.workload_id, state=WorkloadState.HELD)
+                concerned.add(deployment.workload_id)
+        for workload_id in sorted(concerned):
+            self._set(workload_id, state=WorkloadState.HELD)
 
     async def pause(self) -> None:
         """Decide nothing until ``resume``, and go back to the kernel default."""
@@ -233,12 +325,13 @@ class Supervisor(Aftermath):
         """Let a policy out of quarantine; raises NoSuchPolicy when it is not in there."""
         if not self._deployer.record.release(policy):
             raise NoSuchPolicy(policy)
+        self._stages.forgive(policy)
         self.note("quarantine", policy, "let out of quarantine by a person")
         self.state_changed.emit(None)
 
     async def revoke(self, policy: str) -> None:
         """Have a policy's object signed no more, once it is out of the kernel; VerifierLost."""
-        known = self._installed(policy)
+        known = self._verified(policy)
         await self._bar(known, "it was revoked", self._registry.revoke, known.object_sha256)
         self.note("revoke", policy, "revoked by a person: its object is signed no more")
 
@@ -251,17 +344,19 @@ class Supervisor(Aftermath):
 
     async def withdraw(self, policy: str) -> None:
         """Remove an enrolled policy, once it is out of the kernel; NotEnrolled, VerifierLost."""
-        known = self._installed(policy)
+        known = self._verified(policy)
         if not known.enrolled:
             raise NotEnrolled(policy)
         await self._bar(known, "it was withdrawn", self._registry.withdraw, policy)
         self.set_policies(one for name, one in self._policies.items() if name != policy)
         self.note("withdraw", policy, "withdrawn by a person")
 
-    def _installed(self, policy: str) -> Policy:
-        if policy not in self._policies:
-            raise NoSuchPolicy(policy)
-        return self._policies[policy]
+    def _verified(self, policy: str) -> Policy:
+        """An installed policy that the verifier answers for; raises ForeignPolicy."""
+        known = self._installed(policy)
+        if known.card.kind is PolicyKind.FOREIGN:
+            raise ForeignPolicy(policy)
+        return known
 
     async def _bar(
         self, policy: Policy, reason: str, act: Callable[[str], Awaitable[None]], subject: str
@@ -291,8 +386,8 @@ class Supervisor(Aftermath):
 
     async def verify(self, policy: str, card: str, source: str, enroll: bool) -> Job:
         """Start to verify an installed policy, or the one in ``source``; raises Busy."""
-        if not (card or source) and policy not in self._policies:
-            raise NoSuchPolicy(policy)
+        if not (card or source):
+            self._verified(policy)
         return await self._jobs.verify(policy, card, source, enroll)
 
     def cancel(self, job: int) -> None:
@@ -303,6 +398,7 @@ class Supervisor(Aftermath):
         """End every job and task, leave the kernel default, and close the ledger."""
         await self._jobs.stop()
         await super().stop()
+        self.library.close()
 
     def _job_changed(self, job: Job) -> None:
         if job.ended_at:
@@ -315,6 +411,12 @@ class Supervisor(Aftermath):
         """Replace what is known of the installed policies."""
         self._policies = {policy.card.name: policy for policy in policies}
         self.policies_changed.emit(None)
+        active = self.active
+        if active is not None and active.kind is PolicyKind.FOREIGN:
+            now = self._policies.get(active.policy)
+            if now is None or now.object_sha256 != active.object_sha256:
+                reason = "it is not enrolled any more as it was"
+                self._start(self._let_go(active.workload_id, reason))
 
     def configure(self, mode: Mode, dwell_s: float) -> None:
         """Take over a new configuration; a pause by a person stays."""

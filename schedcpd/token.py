@@ -112,9 +112,23 @@ def _decode_key(text: bytes) -> bytes:
 
 def sign(token: Token, private_key: bytes) -> bytes:
     """The token's file, signed with the private key's file; ValueError when that is damaged."""
-    key = Ed25519PrivateKey.from_private_bytes(_decode_key(private_key))
     payload = _payload(token)
-    return _envelope(payload, key.sign(payload))
+    return _envelope(payload, sign_bytes(payload, private_key))
+
+
+def sign_bytes(data: bytes, private_key: bytes) -> bytes:
+    """The signature over ``data`` with the private key's file; ValueError when that is damaged."""
+    return Ed25519PrivateKey.from_private_bytes(_decode_key(private_key)).sign(data)
+
+
+def is_signed(data: bytes, signature: bytes, public_key: bytes) -> bool:
+    """Whether the key in a public key's file signed ``data``; ValueError when it is damaged."""
+    key = Ed25519PublicKey.from_public_bytes(_decode_key(public_key))
+    try:
+        key.verify(signature, data)
+    except InvalidSignature:
+        return False
+    return True
 
 
 def _envelope(payload: bytes, signature: bytes) -> bytes:
@@ -176,10 +190,6 @@ def _read(data: bytes, public_key: bytes) -> Token:
     if len(data) > SIZE_LIMIT:
         raise _Refusal("the token is too large")
     try:
-        key = Ed25519PublicKey.from_public_bytes(_decode_key(public_key))
-    except ValueError as exc:
-        raise _Refusal(f"the public key is damaged: {exc}") from exc
-    try:
         outer = Fields(json.loads(data))
         outer.only("payload", "signature")
         payload = base64.b64decode(outer.text("payload", SIZE_LIMIT), validate=True)
@@ -190,9 +200,11 @@ def _read(data: bytes, public_key: bytes) -> Token:
         # The same bytes can be written in many ways in base64; only one of them is ours.
         raise _Refusal("the token is damaged")
     try:
-        key.verify(signature, payload)
-    except InvalidSignature as exc:
-        raise _Refusal("bad signature: the token was changed, or signed with another key") from exc
+        signed = is_signed(payload, signature, public_key)
+    except ValueError as exc:
+        raise _Refusal(f"the public key is damaged: {exc}") from exc
+    if not signed:
+        raise _Refusal("bad signature: the token was changed, or signed with another key")
     return _parse(payload)
 
 

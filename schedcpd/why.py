@@ -11,10 +11,13 @@ from schedcpd.model import (
     Deployment,
     DeploymentState,
     Hold,
+    Origin,
+    PolicyKind,
     Quarantine,
     WorkloadRecord,
     WorkloadState,
 )
+from schedcpd.parameters import with_words
 
 _STATES = {
     WorkloadState.NEW: "it was not looked at yet",
@@ -55,7 +58,9 @@ def _lines(case: Case) -> Iterator[str]:
     if case.refusal:
         yield f"not attached: {case.refusal}"
     if case.record is not None and case.record.plan is not None:
-        yield f"plan: {case.record.plan.reason}"
+        plan = case.record.plan
+        layer = f"; as {plan.layer} in {plan.policy}" if plan.layer else ""
+        yield f"plan: {plan.reason}{layer}"
     for deployment in case.deployments:
         yield from _of(deployment)
     yield from _quarantined(case.quarantines)
@@ -70,7 +75,10 @@ def _of(deployment: Deployment) -> Iterator[str]:
     # A run that was cut off left only an error: what it had for a reason was why it began.
     reason = deployment.error or deployment.reason
     told = f": {reason}" if reason else ""
-    yield f"{deployment.policy} {_WORDS[deployment.state]}{took}{told}"
+    policy = with_words(deployment.policy, deployment.parameters)
+    foreign = ", a foreign scheduler," if deployment.kind is PolicyKind.FOREIGN else ""
+    whose = ", proposed by an agent," if deployment.origin is Origin.AGENT else ""
+    yield f"{policy}{foreign}{whose} {_WORDS[deployment.state]}{took}{told}"
 
 
 _WORDS = {

@@ -32,18 +32,22 @@ class Action(StrEnum):
     """The polkit actions, as declared in ``org.schedcp.daemon1.policy``."""
 
     APPLY = "org.schedcp.daemon1.apply"
+    OPTIMIZE = "org.schedcp.daemon1.optimize"
+    PROFILE = "org.schedcp.daemon1.profile"
+    READ_FILES = "org.schedcp.daemon1.read-files"
     REVERT = "org.schedcp.daemon1.revert"
     PAUSE = "org.schedcp.daemon1.pause"
     HOLD = "org.schedcp.daemon1.hold"
     VERIFY = "org.schedcp.daemon1.verify"
     ENROLL = "org.schedcp.daemon1.enroll"
+    ANNOTATE = "org.schedcp.daemon1.annotate"
     CONFIGURE = "org.schedcp.daemon1.configure"
 
 
 class Authority(Protocol):
     """Decides who may do what."""
 
-    async def require(self, action: Action, caller: Caller) -> None:
+    async def require(self, action: StrEnum, caller: Caller) -> None:
         """Return when ``caller`` may do ``action``; raises NotAuthorized otherwise."""
 
 
@@ -58,14 +62,14 @@ class Polkit:
         self._dialogue_s = dialogue_s
         self._numbers = itertools.count(1)
 
-    async def require(self, action: Action, caller: Caller) -> None:
+    async def require(self, action: StrEnum, caller: Caller) -> None:
         """Ask polkit; raises NotAuthorized, also when the caller leaves before the answer."""
         try:
             await self._require(action, caller)
         except (EOFError, OSError) as error:
             raise NotAuthorized(action, "the connection to the bus was lost") from error
 
-    async def _require(self, action: Action, caller: Caller) -> None:
+    async def _require(self, action: StrEnum, caller: Caller) -> None:
         async with self._connection.vanishing(caller.sender) as gone:
             try:
                 allowed, challenge = await self._check(action, caller, gone)
@@ -79,7 +83,7 @@ class Polkit:
             raise NotAuthorized(action, refusal(challenge, caller))
 
     async def _check(
-        self, action: Action, caller: Caller, gone: asyncio.Future[None]
+        self, action: StrEnum, caller: Caller, gone: asyncio.Future[None]
     ) -> tuple[bool, bool]:
         """Whether polkit allows it, and whether a password would change its mind."""
         cancellation = f"schedcpd-{next(self._numbers)}"

@@ -67,9 +67,10 @@ class ObjectInterface(ServiceInterface):
 
 
 class Connection(MessageBus):
-    """A connection to the system bus, or to the bus at ``bus_address``."""
+    """A connection to the system bus, or another; ``root`` is the path that has all objects."""
 
-    def __init__(self, bus_address: str | None = None) -> None:
+    def __init__(self, bus_address: str | None = None, root: str = ROOT_PATH) -> None:
+        self._root = root
         self._room = MOST_AT_ONCE
         self._more_to_read = False
         super().__init__(bus_address, BusType.SYSTEM)  # type: ignore[arg-type]
@@ -191,7 +192,7 @@ class Connection(MessageBus):
         return BoundedUnmarshaller(self._stream, self._has_room)
 
     def _emit_interface_added(self, path: str, interface: ObjectInterface) -> None:
-        if path == ROOT_PATH or not self.connected:
+        if path == self._root or not self.connected:
             return
 
         def announce(_: Any, values: dict[str, Any], __: Any, ___: Exception | None) -> None:
@@ -200,11 +201,11 @@ class Connection(MessageBus):
         ServiceInterface._get_all_property_values(interface, announce)  # noqa: SLF001
 
     def _emit_interface_removed(self, path: str, removed_interfaces: list[str]) -> None:
-        if path != ROOT_PATH and self.connected:
+        if path != self._root and self.connected:
             self._send_signal("InterfacesRemoved", "oas", [path, removed_interfaces])
 
     def _send_signal(self, member: str, signature: str, body: list[Any]) -> None:
-        self.send(Message.new_signal(ROOT_PATH, OBJECT_MANAGER, member, signature, body))
+        self.send(Message.new_signal(self._root, OBJECT_MANAGER, member, signature, body))
 
     def _interface_signal_notify(
         self,

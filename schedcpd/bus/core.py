@@ -9,18 +9,53 @@ from typing import Protocol
 from schedcpd.model import (
     Deployment,
     Event,
+    Excerpt,
     ExitCause,
     ExitRecord,
+    Hit,
     Hold,
     Job,
     KernelState,
+    LayerClass,
     Mode,
+    Outcome,
     Policy,
+    Proposal,
     Quarantine,
     Rule,
+    Tier,
+    WorkloadProfile,
     WorkloadRecord,
 )
 from schedcpd.signals import Signal
+
+
+class Library(Protocol):
+    """What there is to build on and what was learnt; the repository's ``Repository``."""
+
+    def search(self, query: str, kind: str, limit: int) -> tuple[Hit, ...]:
+        """The entries (of a kind) that fit a query best, best first; all for an empty query."""
+
+    def read(self, kind: str, name: str, part: str) -> str:
+        """The text of a part of an entry, its first part when empty; NoSuchEntry."""
+
+    def outcomes(self, workload: str, policy: str, count: int) -> tuple[Outcome, ...]:
+        """The newest outcomes (for a workload, of a policy), newest first."""
+
+    def annotate(self, kind: str, name: str, text: str, uid: int) -> int:
+        """Keep a note on an entry, on a workload or on nothing; its number; NoSuchEntry."""
+
+    def promote(self, name: str, uid: int) -> None:
+        """Let the planner choose a policy, as it is now, for the work that its card names."""
+
+    def retire(self, name: str, reason: str, uid: int) -> None:
+        """Keep the planner from choosing a policy until it is promoted."""
+
+    def export(self, place: int) -> tuple[str, int]:
+        """A line of the bundle of this machine's own entries, and the place of the next, or 0."""
+
+    def take(self, line: str) -> Mapping[str, int]:
+        """Keep what a line of another machine's bundle has: how many of each kind."""
 
 
 class Core(Protocol):
@@ -40,6 +75,10 @@ class Core(Protocol):
     job_removed: Signal[int]  # the job's id
     state_changed: Signal[None]  # mode, kernel or holds
     event_logged: Signal[Event]
+
+    @property
+    def library(self) -> Library:
+        """What there is to build on, and what was learnt before."""
 
     @property
     def mode(self) -> Mode:
@@ -96,8 +135,34 @@ class Core(Protocol):
     def events(self, count: int) -> tuple[Event, ...]:
         """The newest ``count`` events, oldest first."""
 
-    async def apply(self, workload_id: str, policy: str) -> Deployment:
-        """Attach ``policy`` for the workload; raises a ``SchedcpError``."""
+    def deployment(self, ident: int) -> Deployment:
+        """One deployment, also of an earlier run; raises NoSuchDeployment."""
+
+    async def examine(self, workload_id: str, tier: Tier) -> WorkloadProfile:
+        """What a workload is and does at this moment; WorkloadGone."""
+
+    async def read_file(self, workload_id: str, path: str, offset: int, length: int) -> Excerpt:
+        """A part of a text file of the workload, without secrets; FileRefused, WorkloadGone."""
+
+    async def propose(self, proposal: Proposal) -> Deployment:
+        """Try what an agent proposes; BadParameter, ProposalRefused and what attaching raises."""
+
+    async def optimize(self, workload_id: str) -> str:
+        """Plan anew for a workload and do it; a sentence of what it is. Busy, WorkloadGone."""
+
+    async def apply(
+        self, workload_id: str, policy: str, parameters: Mapping[str, int]
+    ) -> Deployment:
+        """Attach ``policy`` for the workload; BadParameter or another ``SchedcpError``."""
+
+    async def classify(self, workload_id: str, policy: str, layer: LayerClass) -> Deployment:
+        """Give the workload a class in ``policy``, attached for all if need be; ``SchedcpError``.
+
+        Returns the deployment that stands for the class.
+        """
+
+    async def detach(self, workload_id: str) -> None:
+        """Take off what is attached for a workload, which is held until it ends; NotApplied."""
 
     async def revert(self) -> None:
         """Go back to the kernel default; raises a ``SchedcpError``."""

@@ -61,3 +61,6 @@ class DeploymentInterface(ValuesInterface):
     ObjectSha256 = shown("ObjectSha256", "s")
     Canary = shown("Canary", "a{sv}")
     RevertMs = shown("RevertMs", "d")
+    Layer = shown("Layer", "a{sv}")
+    Kind = shown("Kind", "s")
+    Parameters = shown("Parameters", "a{sx}")

@@ -10,33 +10,46 @@ from schedcpd.bus.authorisation import Action
 from schedcpd.bus.clients import Clients
 from schedcpd.bus.connection import current_caller
 from schedcpd.bus.conversion import (
+    class_structs,
+    deployment_details,
     deployment_path,
     event_line,
     hold_struct,
     number,
     owner,
     past_struct,
+    profile_answer,
     quarantine_struct,
     rule_struct,
     state_counts,
     text,
     texts,
+    whole_text,
 )
 from schedcpd.bus.core import Core
 from schedcpd.bus.members import Gate, ValuesInterface, method, shown, signal
 from schedcpd.bus.requests import (
     check_digest,
+    check_proposal,
     check_reason,
     check_release,
     check_submission,
     check_text,
+    class_of,
+    objective_of,
+    tier_of,
 )
 from schedcpd.bus.signatures import (
     Cookie,
     Count,
+    Details,
+    Excerpt,
+    Identifier,
+    Level,
     Line,
     Lines,
     ObjectPath,
+    Parameters,
     Past,
     Quarantined,
     Rules,
@@ -44,13 +57,14 @@ from schedcpd.bus.signatures import (
     Texts,
 )
 from schedcpd.errors import Busy, NoSuchPolicy, NoSuchWorkload
-from schedcpd.model import Event
+from schedcpd.model import Event, Proposal
 
 MOST_EVENTS = 1000
 MOST_PAST = 1000  # deployments at once
 MOST_HOLDS = 64
 MOST_HOLDS_OF_ONE = 16  # user, so that nobody can take them all
-UNTOLD = {"Workloads"}  # changes with every workload, which is told of itself
+# They change with every workload and every class, which are told of themselves.
+UNTOLD = {"Workloads", "Classes"}
 
 
 class ManagerInterface(ValuesInterface):
@@ -79,6 +93,7 @@ class ManagerInterface(ValuesInterface):
             "LastDeployment": lambda: deployment_path(core.last_exit()),
             "Workloads": lambda: state_counts(core.workloads.values()),
             "Cpus": lambda: number("u", os.cpu_count() or 1),
+            "Classes": lambda: class_structs(core.deployments.values()),
             "Holds": lambda: [hold_struct(hold) for hold in core.holds],
         }
         super().__init__(names.MANAGER, names.ROOT_PATH, self._now())
@@ -107,15 +122,69 @@ class ManagerInterface(ValuesInterface):
     LastDeployment = shown("LastDeployment", "o")
     Workloads = shown("Workloads", "a{su}")
     Cpus = shown("Cpus", "u")
+    Classes = shown("Classes", "a(ssuudd)")
     Holds = shown("Holds", "a(usussd)")
 
     @method("Apply", action=Action.APPLY)
-    async def apply(self, workload: ObjectPath, policy: Text) -> ObjectPath:
+    async def apply(self, workload: ObjectPath, policy: Text, parameters: Parameters) -> ObjectPath:
         """Attach a policy for a workload; returns the deployment."""
         workload_id = self._workload_at(workload)
         self._check_installed(policy)
-        deployment = await self._core.apply(workload_id, policy)
+        deployment = await self._core.apply(workload_id, policy, parameters)
         return names.deployment_path(deployment.id)
+
+    @method("Propose", action=Action.OPTIMIZE)
+    async def propose(
+        self,
+        workload: ObjectPath,
+        policy: Text,
+        parameters: Parameters,
+        objective: Text,
+        reason: Text,
+    ) -> ObjectPath:
+        """Try what an agent proposes for a workload; returns the deployment."""
+        workload_id = self._workload_at(workload)
+        self._check_installed(policy)
+        check_proposal(reason)
+        wanted = objective_of(objective)
+        proposal = Proposal(workload_id, policy, parameters, wanted, reason)
+        deployment = await self._core.propose(proposal)
+        return names.deployment_path(deployment.id)
+
+    @method("Optimize", action=Action.OPTIMIZE)
+    async def optimize(self, workload: ObjectPath) -> Text:
+        """Plan for a workload now, and do it; returns a sentence of what was decided."""
+        return text(await self._core.optimize(self._workload_at(workload)))
+
+    @method("Profile", action=Action.PROFILE)
+    async def profile(self, workload: ObjectPath, tier: Text) -> Details:
+        """Look at a workload now, as closely as is asked for."""
+        wanted = tier_of(tier)
+        return profile_answer(await self._core.examine(self._workload_at(workload), wanted))
+
+    @method("ReadFile", action=Action.READ_FILES)
+    async def read_file(
+        self, workload: ObjectPath, path: Text, offset: Count, length: Count
+    ) -> Excerpt:
+        """A part of a text file in the working directory of a workload, without secrets."""
+        found = await self._core.read_file(self._workload_at(workload), path, offset, length)
+        return [whole_text(found.text), number("t", found.total)]
+
+    @method("Classify", action=Action.APPLY)
+    async def classify(
+        self, workload: ObjectPath, policy: Text, kind: Text, weight: Level, slice_us: Level
+    ) -> ObjectPath:
+        """Give a workload a class in a policy for the whole machine; returns the deployment."""
+        workload_id = self._workload_at(workload)
+        self._check_installed(policy)
+        layer = class_of(kind, weight, slice_us)
+        deployment = await self._core.classify(workload_id, policy, layer)
+        return names.deployment_path(deployment.id)
+
+    @method("Detach", action=Action.REVERT)
+    async def detach(self, workload: ObjectPath) -> None:
+        """Take off what is attached for one workload, and leave the others what they have."""
+        await self._core.detach(self._workload_at(workload))
 
     @method("Revert", action=Action.REVERT)
     async def revert(self) -> None:
@@ -169,19 +238,19 @@ class ManagerInterface(ValuesInterface):
         check_release(policy, self._core.quarantines)
         await self._core.release(policy)
 
-    @method("Revoke", action=Action.ENROLL)
+    @method("Revoke", action=Action.CONFIGURE)
     async def revoke(self, policy: Text) -> None:
         """Have a policy's object signed no more, once it is out of the kernel."""
         self._check_installed(policy)
         await self._core.revoke(policy)
 
-    @method("Reinstate", action=Action.ENROLL)
+    @method("Reinstate", action=Action.CONFIGURE)
     async def reinstate(self, object_sha256: Text) -> None:
         """Undo Revoke."""
         check_digest(object_sha256)
         await self._core.reinstate(object_sha256)
 
-    @method("Withdraw", action=Action.ENROLL)
+    @method("Withdraw", action=Action.CONFIGURE)
     async def withdraw(self, policy: Text) -> None:
         """Remove an enrolled policy, once it is out of the kernel."""
         self._check_installed(policy)
@@ -197,6 +266,12 @@ class ManagerInterface(ValuesInterface):
         """The newest deployments, for one workload or for all, newest first."""
         found = self._core.history(self._id_of(workload), min(count, MOST_PAST))
         return [past_struct(deployment) for deployment in found]
+
+    @method("ReadDeployment", action=None)
+    async def read_deployment(self, deployment: Identifier) -> Details:
+        """One deployment, also one that is no object any more."""
+        found = self._core.deployment(deployment)
+        return deployment_details(found, self._core.exit_cause(found.exit) if found.exit else None)
 
     @method("Quarantines", action=None)
     async def quarantines(self) -> Quarantined:

@@ -4,13 +4,14 @@
 import asyncio
 import functools
 from collections.abc import Awaitable, Callable
+from enum import StrEnum
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import dbus_next.service
 from dbus_next.constants import PropertyAccess
 from dbus_next.errors import DBusError
 
-from schedcpd.bus.authorisation import Action, Authority
+from schedcpd.bus.authorisation import Authority
 from schedcpd.bus.connection import Caller, ObjectInterface, current_caller
 from schedcpd.bus.conversion import Values
 from schedcpd.bus.errors import SHUTTING_DOWN, to_dbus
@@ -65,7 +66,7 @@ Method = Callable[Concatenate[Interface, Arguments], Awaitable[Result]]
 
 
 def method(
-    name: str, *, action: Action | None
+    name: str, *, action: StrEnum | None
 ) -> Callable[[Method[Interface, Arguments, Result]], Method[Interface, Arguments, Result]]:
     """Export a method under ``name``; its body runs once polkit has allowed ``action``.
 

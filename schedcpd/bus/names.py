@@ -12,6 +12,7 @@ WORKLOAD = f"{BUS_NAME}.Workload"
 POLICY = f"{BUS_NAME}.Policy"
 DEPLOYMENT = f"{BUS_NAME}.Deployment"
 JOB = f"{BUS_NAME}.Job"
+REPOSITORY = f"{BUS_NAME}.Repository"
 
 ROOT_PATH = "/org/schedcp/Daemon1"
 NO_OBJECT = "/"  # D-Bus has no null path

@@ -29,5 +29,7 @@ class PolicyInterface(ValuesInterface):
     Admissible = shown("Admissible", "b")
     Token = shown("Token", "s")
     Enrolled = shown("Enrolled", "b")
-    Tunables = shown("Tunables", "a(sssvvvss)")
+    Kind = shown("Kind", "s")
+    Program = shown("Program", "s")
+    Tunables = shown("Tunables", "a(sssvvvssas)")
     Counters = shown("Counters", "a{ss}")

@@ -10,9 +10,6 @@ import logging
 from collections.abc import Callable
 from typing import TypeVar
 
-from dbus_next.constants import NameFlag, RequestNameReply
-from dbus_next.errors import AuthError, DBusError, InvalidAddressError
-
 from schedcpd.bus import names
 from schedcpd.bus.authorisation import Authority, Polkit
 from schedcpd.bus.clients import Clients
@@ -21,11 +18,12 @@ from schedcpd.bus.conversion import policy_values, workload_values
 from schedcpd.bus.core import Core
 from schedcpd.bus.deployment_interface import DeploymentInterface
 from schedcpd.bus.job_interface import JobInterface
+from schedcpd.bus.joining import join, take_name
 from schedcpd.bus.manager_interface import ManagerInterface
 from schedcpd.bus.members import Gate
 from schedcpd.bus.policy_interface import PolicyInterface
+from schedcpd.bus.repository_interface import RepositoryInterface
 from schedcpd.bus.workload_interface import WorkloadInterface
-from schedcpd.errors import BusUnavailable
 from schedcpd.model import Deployment, Event, Job, WorkloadRecord
 
 log = logging.getLogger(__name__)
@@ -38,11 +36,7 @@ async def serve(core: Core, bus_address: str | None = None) -> BusService:
 
     When it returns, every object is there and the name is ours.
     """
-    try:
-        connection = Connection(bus_address)
-        await connection.connect()
-    except (OSError, EOFError, AuthError, InvalidAddressError) as error:
-        raise BusUnavailable(f"the system bus cannot be reached: {error}") from error
+    connection = await join(bus_address, names.ROOT_PATH)
     service = BusService(core, connection, Polkit(connection))
     try:
         await service.start()
@@ -71,11 +65,13 @@ class BusService:
         self._gate = Gate(authority)
         self._clients = Clients(connection, self._edge(self._client_gone))
         self._manager = ManagerInterface(core, self._gate, self._clients, self._workload_ids)
+        self._repository = RepositoryInterface(core.library, self._gate, self._clients)
         self._watch = asyncio.ensure_future(self._watch_connection())
 
     async def start(self) -> None:
         """Export what there is, follow the core's signals and take the name."""
         self._export(self._manager)
+        self._export(self._repository)
         for record in tuple(self._core.workloads.values()):
             self._workload_changed(record)
         self._policies_changed()
@@ -84,12 +80,7 @@ class BusService:
         for job in tuple(self._core.jobs.values()):
             self._job_changed(job)
         self._connect_signals()
-        try:
-            reply = await self._connection.request_name(names.BUS_NAME, NameFlag.DO_NOT_QUEUE)
-        except DBusError as error:
-            raise BusUnavailable(f"the bus refuses the name {names.BUS_NAME}: {error}") from error
-        if reply is not RequestNameReply.PRIMARY_OWNER:
-            raise BusUnavailable(f"another process has the name {names.BUS_NAME} on the bus")
+        await take_name(self._connection, names.BUS_NAME)
 
     async def close(self) -> None:
         """Answer the calls that wait, and leave the bus."""

@@ -13,11 +13,12 @@ from dbus_next.errors import DBusError
 from dbus_next.message import Message
 
 LARGEST_BODY = 65536  # bytes; what callers may rightly send has less than 1000, but for policies
-LARGEST_TEXTS = 384 * 1024  # bytes of a body of three texts: a policy's name, card and source
+# Bytes of a body of one text, a line of a bundle, or of three: a policy's name, card and source.
+LARGEST_TEXTS = 384 * 1024
 
-# The signature "sss" as it stands in the header of a message: field 8, a variant of type g. No name
-# or path has such bytes.
-_THREE_TEXTS = b"\x08\x01g\x00\x03sss\x00"
+# The signatures "s" and "sss" as they stand in the header of a message: field 8, a variant of type
+# g. No name or path has such bytes.
+_TEXTS = (b"\x08\x01g\x00\x01s\x00", b"\x08\x01g\x00\x03sss\x00")
 
 
 class PatientSocket:
@@ -59,7 +60,8 @@ class BoundedUnmarshaller(Unmarshaller):
             length = header_length + body_length
             self.read(length, prefetch=True)  # type: ignore[no-untyped-call]
             # Three texts of any length are three elements to unpack, and quick.
-            texts = _THREE_TEXTS in self.buf[:header_length]
+            header = bytes(self.buf[:header_length])
+            texts = any(signature in header for signature in _TEXTS)
             if not (texts and body_length <= LARGEST_TEXTS):
                 del self.buf[header_length:]
                 pack_into("<I", self.buf, 4, 0)

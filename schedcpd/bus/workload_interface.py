@@ -17,6 +17,7 @@ class WorkloadInterface(ValuesInterface):
 
     Id = shown("Id", "s")
     CgroupId = shown("CgroupId", "t")
+    Identity = shown("Identity", "s")
     Unit = shown("Unit", "s")
     Kind = shown("Kind", "s")
     State = shown("State", "s")
@@ -26,3 +27,5 @@ class WorkloadInterface(ValuesInterface):
     Advice = shown("Advice", "s")
     Objective = shown("Objective", "s")
     Reason = shown("Reason", "s")
+    Layer = shown("Layer", "a{sv}")
+    Candidates = shown("Candidates", "a(sdss)")

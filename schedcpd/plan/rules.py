@@ -1,29 +1,37 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The built-in rules: a batch of many short CPU-bound processes gets scx_batch, nothing else.
+"""The conditions under which a workload is planned for as one of a class.
 
-A batch is judged by its workers, the processes with a runnable thread: a parent that waits for them
-(make, xargs, a shell) may be as old as it likes, and neighbours that sleep do not count.
+A batch, and a build, is judged by its workers, the processes with a runnable thread: a parent that
+waits for them (make, xargs, a shell) may be as old as it likes, and neighbours that sleep do not
+count. The other classes are what the profile says, where there is something to gain at all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
 from schedcpd.config import Thresholds
-from schedcpd.model import Card, Objective, Plan, WorkloadProfile
+from schedcpd.model import WorkloadClass, WorkloadProfile
+from schedcpd.programs import serves
 
-BATCH_POLICY = "scx_batch"
+NOUNS: Mapping[WorkloadClass, str] = {
+    WorkloadClass.BUILD: "a parallel build",
+    WorkloadClass.BATCH: "a batch",
+    WorkloadClass.LATENCY: "a service",
+    WorkloadClass.INTERACTIVE: "an interactive application",
+    WorkloadClass.FRAMES: "periodic frames",
+    WorkloadClass.COMPUTE: "parallel computing",
+    WorkloadClass.IO: "work that waits for storage or the network",
+    WorkloadClass.BACKGROUND: "background work",
+}
+_QUIET_SHARE = 0.05  # of the window: whose threads wait less for CPUs has nothing to gain
 _THROTTLED_SHARE = 0.2  # of the window; cpu.max then decides how fast the workload is
+_CROWDED_PER_CPU = 1.5  # busy threads that queue for CPUs
+_LEAST_WAKES = 1.0  # a second, of a thread that works for others
+_SETTLED_S = 30.0  # a session that begins is busy for a while
+_UNEVEN = 2.0  # times as long as a usual job: worth knowing which one that is
 _POOL_MARGIN = 2  # threads that a pool of one a CPU has beside: a main thread, a timer
-# Programs that serve clients with many processes, and often on sockets that cannot be seen from
-# outside (not TCP, or in a container). Just started and under load they look like a batch.
-SERVERS = (
-    "php-fpm*", "apache2*", "httpd*", "nginx*", "lighttpd*", "postgres*", "mysqld*", "mariadbd*",
-    "gunicorn*", "uwsgi*", "unicorn*", "puma*", "passenger*", "celery*", "haproxy*", "varnishd*",
-    "squid*", "exim4*", "smtpd*", "dovecot*", "imap*", "spamd*", "named*", "smbd*", "nfsd*",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,32 +53,54 @@ class Case:
         return max(self.limits.max_threads, self.cpus + _POOL_MARGIN)
 
 
-def plan(
+def classes(case: Case) -> tuple[WorkloadClass, ...]:
+    """As what the workload may be planned for, what its profile says first; often as nothing.
+
+    A batch is one by its figures alone, whatever else it looks like.
+    """
+    looked_at = dict.fromkeys((case.profile.work, WorkloadClass.BATCH))
+    return tuple(work for work in looked_at if not objection(work, case))
+
+
+def objection(work: WorkloadClass, case: Case) -> str:
+    """Why the workload is not to be planned for as one of that class, or an empty string."""
+    alike = work in NOUNS and case.profile.work is work
+    if work is not WorkloadClass.BATCH and not alike:
+        return f"it does not look like {NOUNS.get(work, 'work that any policy is for')}"
+    return next(filter(None, (rule(case) for rule in _CONDITIONS.get(work, _USUAL))), "")
+
+
+def uneven(profile: WorkloadProfile) -> bool:
+    """Whether it matters in which order the jobs of a batch run, and that order is known."""
+    return profile.skew >= _UNEVEN
+
+
+def describe(work: WorkloadClass, case: Case) -> str:
+    """What the workload does and is, as one of that class; a clause for a person."""
+    profile = case.profile
+    does = f"{_workers(profile)} keep {profile.runnable:.1f} threads runnable on {_cpus(case.cpus)}"
+    if work is WorkloadClass.BATCH:
+        does = f"{does}; half of them are younger than {_age(profile.worker_age_s)}"
+        if uneven(profile):
+            times = f"{profile.skew:.0f} times as long as a usual one"
+            does = f"{does}; the longest is expected to take {times}"
+    return f"{does}: {NOUNS[work]}"
+
+
+def still_fits(
     profile: WorkloadProfile,
     cpus: int,
-    policies: Mapping[str, Card],
     thresholds: Thresholds | None = None,
-) -> Plan:
-    """What to do for the workload on a machine with ``cpus`` CPUs."""
-    case = Case(profile, cpus, thresholds or Thresholds())
-    for rule in _OBJECTIONS:
-        objection = rule(case)
-        if objection:
-            return Plan(None, Objective.NONE, _sentence(objection))
-    reason = _sentence(
-        f"{_workers(profile)} keep {profile.runnable:.1f} threads runnable on {_cpus(cpus)}; "
-        f"half of them are younger than {_age(profile.worker_age_s)}: a batch, makespan counts"
-    )
-    if BATCH_POLICY not in policies:
-        return Plan(None, Objective.MAKESPAN, f"{reason}, but {BATCH_POLICY} is not installed")
-    return Plan(BATCH_POLICY, Objective.MAKESPAN, reason)
+    work: WorkloadClass = WorkloadClass.UNKNOWN,
+) -> bool:
+    """Whether a workload is still one of the class that it was planned for, a batch if unknown.
 
-
-def still_fits(profile: WorkloadProfile, cpus: int, thresholds: Thresholds | None = None) -> bool:
-    """Whether a batch still has a queue to order; the caller waits for more than one answer.
-
-    Nothing is asked of pressure or share of CPUs: the policy itself changes both.
+    Nothing is asked of pressure or share of CPUs: the policy itself changes both. The caller waits
+    for more than one answer.
     """
+    if work not in (WorkloadClass.UNKNOWN, WorkloadClass.BATCH, WorkloadClass.BUILD):
+        # One look that tells nothing is no other class.
+        return bool(profile.processes) and profile.work in (work, WorkloadClass.UNKNOWN)
     case = Case(profile, cpus, thresholds or Thresholds())
     return (
         profile.runnable > case.limits.release_per_cpu * cpus
@@ -80,7 +110,7 @@ def still_fits(profile: WorkloadProfile, cpus: int, thresholds: Thresholds | Non
     )
 
 
-# Each objection is the reason for leaving a workload alone, or an empty string.
+# Each rule gives the reason for leaving a workload alone, or an empty string.
 
 
 def _empty(case: Case) -> str:
@@ -119,7 +149,7 @@ def _few_workers(case: Case) -> str:
 
 def _serves(case: Case) -> str:
     program = case.profile.worker_program
-    if any(fnmatchcase(program, server) for server in SERVERS):
+    if serves(program):
         return f"{program} serves clients: latency counts"
     number = case.profile.listeners
     if not number:
@@ -175,8 +205,38 @@ def _starved(case: Case) -> str:
     )
 
 
+def _uncrowded(case: Case) -> str:
+    runnable = case.profile.runnable
+    if runnable >= _CROWDED_PER_CPU * case.cpus:
+        return ""
+    return f"{runnable:.1f} threads are runnable on {_cpus(case.cpus)}: about one for each CPU"
+
+
+def _undisturbed(case: Case) -> str:
+    """Only threads that are woken are cut short by one another."""
+    if case.profile.wakes_of_one >= _LEAST_WAKES:
+        return ""
+    return "its threads hardly ever wait for one another: the order of their turns changes little"
+
+
+def _quiet(case: Case) -> str:
+    if case.profile.pressure_some >= _QUIET_SHARE:
+        return ""
+    return (
+        f"some thread waits for a CPU {case.profile.pressure_some:.0%} of the time: "
+        "there is nothing to gain"
+    )
+
+
+def _begins(case: Case) -> str:
+    if case.profile.oldest_s >= _SETTLED_S:
+        return ""
+    return "it has only begun: what it does now it will not go on doing"
+
+
+_Rules = tuple[Callable[[Case], str], ...]
 # The plainest reason comes first: it is the one that people see.
-_OBJECTIONS: tuple[Callable[[Case], str], ...] = (
+_BATCH: _Rules = (
     _empty,
     _few_runnable,
     _many_threads,
@@ -188,6 +248,16 @@ _OBJECTIONS: tuple[Callable[[Case], str], ...] = (
     _unpressed,
     _starved,
 )
+_USUAL: _Rules = (_empty, _throttled, _quiet)
+_COMPUTE: _Rules = (*_USUAL, _uncrowded, _undisturbed)
+# A build is a batch with a parent that starts it: what keeps servers out of one keeps them out of
+# the other.
+_CONDITIONS: Mapping[WorkloadClass, _Rules] = {
+    WorkloadClass.BATCH: _BATCH,
+    WorkloadClass.BUILD: _BATCH,
+    WorkloadClass.INTERACTIVE: (*_USUAL, _begins),
+    WorkloadClass.COMPUTE: _COMPUTE,
+}
 
 
 def _workers(profile: WorkloadProfile) -> str:
@@ -202,7 +272,3 @@ def _cpus(number: int) -> str:
 
 def _age(seconds: float) -> str:
     return f"{max(seconds, 1):.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
-
-
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:]

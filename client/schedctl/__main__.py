@@ -10,11 +10,12 @@ from argparse import Namespace
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TextIO
 
+from schedclient.errors import ClientError
+from schedclient.exit import ExitCode
+from schedclient.text import visible
 from schedctl.context import Context
-from schedctl.errors import ClientError
-from schedctl.exit import ExitCode
 from schedctl.parser.build import parse
-from schedctl.report import Report, visible, width_of
+from schedctl.report import Report, width_of
 
 Action = Callable[[Context, Namespace], Awaitable[int]]
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from schedctl.report import Report
 
 if TYPE_CHECKING:
-    from schedctl.daemon import Daemon
+    from schedclient.agent import Agent
+    from schedclient.daemon import Daemon
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +28,17 @@ class Context:
     sys: Path = Path("/sys")
     proc: Path = Path("/proc")
     run: Path = Path("/run")
+    etc: Path = Path("/etc/schedcp")
     clock: Callable[[], float] = time.time
 
     def daemon(self) -> AbstractAsyncContextManager[Daemon]:
         """A connection to the daemon's bus."""
-        from schedctl.daemon import connected  # loading dbus_next takes time
+        from schedclient.daemon import connected  # loading dbus_next takes time
+
+        return connected(self.bus_address)
+
+    def agent(self) -> AbstractAsyncContextManager[Agent]:
+        """A connection to the agent's bus."""
+        from schedclient.agent import connected
 
         return connected(self.bus_address)

@@ -9,9 +9,11 @@ import re
 import textwrap
 import time
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TextIO, TypeVar
+
+from schedclient.text import visible
 
 Row = TypeVar("Row")
 
@@ -185,17 +187,6 @@ def width_of(stream: TextIO) -> int | None:
         return USUAL_WIDTH
 
 
-def visible(text: str) -> str:
-    """The text with nothing in it that moves a cursor, hides or turns around other text."""
-    return "".join(
-        "\N{REPLACEMENT CHARACTER}" if unicodedata.category(one) in _INVISIBLE else one
-        for one in text
-    )
-
-
-_INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
-
-
 def columns_of(text: str) -> int:
     """How many columns of a terminal the text takes."""
     if text.isascii():
@@ -250,6 +241,30 @@ def moment(at: float) -> str:
 def count(number: int, one: str, many: str = "") -> str:
     """A number and its noun."""
     return f"{number} {one if number == 1 else many or one + 's'}"
+
+
+def class_words(kind: str, weight: int, slice_us: int) -> str:
+    """The class of a workload with what was set of it; 0 is the policy's own choice."""
+    set_weight = f"weight {weight}" if weight else ""
+    set_slice = f"slice {slice_us} us" if slice_us else ""
+    return listing(part for part in (visible(kind), set_weight, set_slice) if part)
+
+
+def layer_words(layer: Mapping[str, Any]) -> str:
+    """The same, of the property of a workload or a deployment; empty without a class."""
+    if not layer:
+        return ""
+    return class_words(layer.get("kind", ""), layer.get("weight", 0), layer.get("slice_us", 0))
+
+
+def parameter_words(parameters: Mapping[str, int]) -> str:
+    """The parameters of a policy that were set; empty without any."""
+    return listing(f"{visible(name)}={value}" for name, value in sorted(parameters.items()))
+
+
+def subject(workload_id: str) -> str:
+    """What a deployment is for: the last part of the workload's id, or the whole machine."""
+    return workload_id.rpartition("/")[2] if workload_id else "the whole machine"
 
 
 def listing(parts: Iterable[str]) -> str:

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from schedclient.errors import KERNELS, ClientError
+from schedclient.exit import ExitCode
+from schedclient.objects import Machine, Policy, as_json
 from schedcpd import __version__
 from schedcpd.kernel.sched_ext import isolates_domains, read_state
 from schedcpd.model import KernelState
 from schedctl.context import Context
-from schedctl.errors import KERNELS, ClientError
-from schedctl.exit import ExitCode
-from schedctl.objects import Machine, Policy, as_json
 from schedctl.report import listing
 
 # Units that attach schedulers, or turn the same knobs.
@@ -59,6 +59,7 @@ class Facts:
     policies: tuple[Policy, ...]
     daemon_error: str
     verifier: bool = True  # whether its socket is there
+    runner: bool = True  # whether the socket of who runs foreign schedulers is there
 
 
 async def run(context: Context, _: Namespace) -> ExitCode:
@@ -101,6 +102,7 @@ async def gather(context: Context) -> Facts:
         policies=policies,
         daemon_error=error,
         verifier=(context.run / "schedcp-verify.sock").exists(),
+        runner=(context.run / "schedcp-foreign.sock").exists(),
     )
 
 
@@ -183,14 +185,31 @@ def policies(facts: Facts) -> Check:
     if not facts.policies:
         words = "none in /usr/lib/schedcp/schedulers; reinstall the package schedcp"
         return Check("policies", Result.FAIL, words)
-    refused = [one for one in facts.policies if not one.admissible]
+    verified = [one for one in facts.policies if one.kind == "bpf"]
+    refused = [one for one in verified if not one.admissible]
     if not refused:
-        names = listing(one.name for one in facts.policies)
+        names = listing(one.name for one in verified)
         return Check("policies", Result.OK, f"{names} may be loaded")
     reasons = "; ".join(f"{one.name}: {one.token}" for one in refused)
-    result = Result.FAIL if len(refused) == len(facts.policies) else Result.WARN
+    result = Result.FAIL if len(refused) == len(verified) else Result.WARN
     words = f"{reasons}; have them verified with: sudo systemctl start schedcp-verify"
     return Check("policies", result, words)
+
+
+def programs(facts: Facts) -> Check:
+    """Whether the installed schedulers of others can be applied."""
+    if facts.machine is None:
+        return Check("foreign", Result.WARN, "only the daemon can tell")
+    found = [one for one in facts.policies if one.kind == "foreign"]
+    refused = [one for one in found if one.enrolled and not one.admissible]
+    if refused:
+        reasons = "; ".join(f"{one.name}: {one.token}" for one in refused)
+        return Check("foreign", Result.WARN, reasons)
+    if not facts.runner and any(one.enrolled for one in found):
+        words = "nothing would run them; start it with: sudo systemctl start schedcp-foreign.socket"
+        return Check("foreign", Result.WARN, words)
+    told = (f"{one.name} ({'not enrolled' if one.unknown else 'enrolled'})" for one in found)
+    return Check("foreign", Result.OK, listing(told) or "no scheduler of others is installed")
 
 
 def verifier(facts: Facts) -> Check:
@@ -249,6 +268,7 @@ CHECKS: tuple[Callable[[Facts], Check], ...] = (
     daemon,
     versions,
     policies,
+    programs,
     verifier,
     attaching,
     holds,

@@ -9,12 +9,12 @@ import signal
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 
-from schedctl.actions.choose import find_workload
+from schedclient.choose import find_workload
+from schedclient.errors import ClientError
+from schedclient.exit import ExitCode
+from schedclient.names import NO_OBJECT, workload_path
+from schedclient.text import visible
 from schedctl.context import Context
-from schedctl.errors import ClientError
-from schedctl.exit import ExitCode
-from schedctl.names import NO_OBJECT, workload_path
-from schedctl.report import visible
 
 SIGNALLED = 128  # what a shell adds to the number of the signal that ended a command
 
@@ -29,10 +29,10 @@ async def run(context: Context, arguments: Namespace) -> int:
         # The daemon lets go when this connection ends, however that happens.
         cookie = await daemon.verb("Hold", "os", path, arguments.reason)
         announce(context, cookie, whom, arguments)
-        if arguments.program:
+        if arguments.command_line:
             watching = asyncio.ensure_future(warn(context, presence))
             try:
-                return await run_program(arguments.program)
+                return await run_program(arguments.command_line)
             finally:
                 watching.cancel()
         with contextlib.suppress(asyncio.CancelledError):  # Ctrl-C is how this ends
@@ -42,7 +42,7 @@ async def run(context: Context, arguments: Namespace) -> int:
 
 def announce(context: Context, cookie: int, whom: str, arguments: Namespace) -> None:
     """Say that it is held, unless the output is the command's."""
-    if arguments.program:
+    if arguments.command_line:
         return
     if context.json:
         context.report.json_line({"cookie": cookie, "reason": arguments.reason})

@@ -7,12 +7,13 @@ import asyncio
 import contextlib
 from argparse import Namespace
 
+from schedclient.daemon import Daemon
+from schedclient.errors import ClientError
+from schedclient.exit import ExitCode
+from schedclient.objects import Event, as_json
+from schedclient.text import visible
 from schedctl.context import Context
-from schedctl.daemon import Daemon
-from schedctl.errors import ClientError
-from schedctl.exit import ExitCode
-from schedctl.objects import Event, as_json
-from schedctl.report import moment, visible
+from schedctl.report import moment
 
 
 async def run(context: Context, arguments: Namespace) -> ExitCode:

@@ -1,40 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""``schedctl why`` and ``schedctl history``: what happened to a workload, and for what reason."""
+"""``schedctl history``: what happened to a workload, and for what reason."""
 
 from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from schedctl.actions.choose import find_workload
+from schedclient.choose import find
+from schedclient.exit import ExitCode
+from schedclient.objects import Past, as_json
 from schedctl.context import Context
-from schedctl.errors import ClientError
-from schedctl.exit import ExitCode
-from schedctl.names import workload_path
-from schedctl.objects import Past, as_json
-from schedctl.report import Column, ago, duration
-
-if TYPE_CHECKING:
-    from schedctl.daemon import Daemon
-
-MOST_PAST = 1000
-
-
-async def why(context: Context, arguments: Namespace) -> ExitCode:
-    """Say why a workload is scheduled as it is, or was."""
-    async with context.daemon() as daemon:
-        workload_id, key = await find(daemon, arguments.workload)
-        lines = await daemon.why(key)
-    if context.json:
-        context.report.json({"workload_id": workload_id, "why": list(lines)})
-        return ExitCode.OK
-    context.report.labelled("Workload", workload_id)
-    label = "Why"
-    for line in lines or ("nothing has been decided for it yet",):
-        context.report.labelled(label, line)
-        label = ""
-    return ExitCode.OK
+from schedctl.report import Column, ago, duration, moment, parameter_words, subject
 
 
 async def history(context: Context, arguments: Namespace) -> ExitCode:
@@ -42,7 +19,7 @@ async def history(context: Context, arguments: Namespace) -> ExitCode:
     async with context.daemon() as daemon:
         key = ""
         if arguments.workload is not None:
-            _, key = await find(daemon, arguments.workload)
+            key = (await find(daemon, arguments.workload)).key
         past = await daemon.history(key, arguments.lines)
     if context.json:
         context.report.json(as_json(past))
@@ -53,20 +30,23 @@ async def history(context: Context, arguments: Namespace) -> ExitCode:
     return ExitCode.OK
 
 
-async def find(daemon: Daemon, wanted: str) -> tuple[str, str]:
-    """The workload that a person means, which may have ended; raises ClientError.
-
-    Its id, and what the daemon knows it by: an id that is no text can be shown, but not sent back.
-    """
-    try:
-        workload = find_workload(await daemon.workloads(), wanted)
-        return workload.id, workload_path(workload.cgroup_id)
-    except ClientError:
-        ended = {one.workload_id for one in await daemon.history("", MOST_PAST)}
-        matching = [one for one in ended if wanted in (one, one.rpartition("/")[2])]
-        if len(matching) != 1:
-            raise
-        return matching[0], matching[0]
+async def deployment(context: Context, arguments: Namespace) -> ExitCode:
+    """Show one deployment, however long ago."""
+    async with context.daemon() as daemon:
+        found = await daemon.past_deployment(arguments.id)
+    if context.json:
+        context.report.json(as_json(found))
+        return ExitCode.OK
+    report, canary = context.report, found.canary
+    report.labelled("Deployment", f"{found.id}, {found.state}, by {found.origin}")
+    report.labelled("Workload", found.workload_id or subject(""))
+    report.labelled("Policy", f"{found.policy} {parameter_words(found.parameters)}".rstrip())
+    ended = f", ended {moment(found.ended_at)}" if found.ended_at else ""
+    report.labelled("Since", f"{moment(found.started_at)}{ended}")
+    report.labelled("Why", found.error or found.reason)
+    report.labelled("Trial", trial(canary))
+    report.labelled("Decision", f"{canary['decision']}: {canary['reason']}" if canary else "")
+    return ExitCode.OK
 
 
 def columns(now: float) -> Sequence[Column[Past]]:
@@ -75,12 +55,18 @@ def columns(now: float) -> Sequence[Column[Past]]:
         Column("ID", lambda one: str(one.id), right=True),
         Column("STARTED", lambda one: ago(one.started_at, now)),
         Column("LASTED", lambda one: duration((one.ended_at or now) - one.started_at)),
-        Column("POLICY", lambda one: one.policy),
+        Column("POLICY", policy),
         Column("STATE", lambda one: one.state),
         Column("EFFECT", lambda one: effect(one.canary), right=True),
-        Column("WORKLOAD", lambda one: one.workload_id.rpartition("/")[2], elastic=True),
+        Column("WORKLOAD", lambda one: subject(one.workload_id), elastic=True),
         Column("WHY", lambda one: one.error or one.reason or "-", elastic=True),
     )
+
+
+def policy(one: Past) -> str:
+    """The policy, which of its parameters were set, and whether an agent wanted it."""
+    parameters = f" {parameter_words(one.parameters)}" if one.parameters else ""
+    return f"{one.policy}{parameters}{' (agent)' * (one.origin == 'agent')}"
 
 
 def effect(canary: Mapping[str, Any]) -> str:

@@ -5,16 +5,17 @@ from __future__ import annotations
 
 from argparse import Namespace
 
-from schedctl.actions.choose import find_policy
+from schedclient.choose import find_policy
+from schedclient.exit import ExitCode
+from schedclient.objects import Policy, Tunable, as_json
 from schedctl.context import Context
-from schedctl.exit import ExitCode
-from schedctl.objects import Policy, Tunable, as_json
 from schedctl.report import Column, Report, duration, listing
 
 COLUMNS: tuple[Column[Policy], ...] = (
     Column("POLICY", lambda one: one.name),
     Column("VERSION", lambda one: one.version),
     Column("FOR", lambda one: "one workload" if one.targeted else "the machine"),
+    Column("KIND", lambda one: one.kind),
     Column("LOADABLE", lambda one: "yes" if one.admissible else "no"),
     Column("TITLE", lambda one: one.title, elastic=True),
 )
@@ -51,7 +52,7 @@ def describe(report: Report, policy: Policy) -> None:
     report.labelled("Honours", listing(policy.honours))
     report.labelled("Ignores", listing(policy.ignores))
     report.labelled("For", "one workload" if policy.targeted else "the whole machine")
-    report.labelled("From", "enrolled on this machine" if policy.enrolled else "the package")
+    report.labelled("From", origin(policy))
     report.labelled("Kernel", f"{policy.min_kernel} or newer")
     report.labelled("Timeout", f"the kernel ejects it after {duration(policy.timeout_ms / 1000)}")
     report.labelled("Loadable", f"{'yes' if policy.admissible else 'no'}: {policy.token}")
@@ -60,8 +61,21 @@ def describe(report: Report, policy: Policy) -> None:
     _points(report, "Counts", tuple(f"{name}: {what}" for name, what in policy.counters.items()))
 
 
+def origin(policy: Policy) -> str:
+    """Where it came from."""
+    if policy.kind == "foreign":
+        whose = "enrolled by root" if policy.enrolled else "installed by somebody else"
+        return f"{policy.program}, a foreign scheduler, {whose}"
+    return "enrolled on this machine" if policy.enrolled else "the package"
+
+
 def tunable(one: Tunable) -> str:
     """One tunable in a line."""
+    if one.choices:
+        default = one.choices[one.default]
+        return f"{one.name} = {default}, one of {listing(one.choices)}: {one.description}"
+    if one.type == "bool":
+        return f"{one.name} = {'yes' if one.default else 'no'}, yes or no: {one.description}"
     if one.role:
         return f"{one.name}: {one.description} (set from the workload)"
     unit = f" {one.unit}" if one.unit else ""

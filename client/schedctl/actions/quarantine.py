@@ -6,11 +6,12 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Sequence
 
+from schedclient.errors import ClientError
+from schedclient.exit import ExitCode
+from schedclient.objects import Quarantine, as_json
+from schedclient.text import visible
 from schedctl.context import Context
-from schedctl.errors import ClientError
-from schedctl.exit import ExitCode
-from schedctl.objects import Quarantine, as_json
-from schedctl.report import Column, ago, visible
+from schedctl.report import Column, ago
 
 
 async def run(context: Context, arguments: Namespace) -> ExitCode:

@@ -6,9 +6,9 @@ from __future__ import annotations
 import re
 from argparse import Namespace
 
-from schedctl.actions.choose import find_policy
+from schedclient.choose import find_policy
+from schedclient.exit import ExitCode
 from schedctl.context import Context
-from schedctl.exit import ExitCode
 
 DIGEST = re.compile(r"[0-9a-f]{64}")
 

@@ -9,21 +9,23 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from schedclient.errors import KERNELS, ClientError, ObjectGoneError
+from schedclient.exit import ExitCode
+from schedclient.names import NO_OBJECT
+from schedclient.objects import Classified, Deployment, Hold, Machine, Policy, Workload, as_json
 from schedctl.actions.past import trial
 from schedctl.context import Context
-from schedctl.errors import KERNELS, ClientError, ObjectGoneError
-from schedctl.exit import ExitCode
-from schedctl.names import NO_OBJECT
-from schedctl.objects import Deployment, Hold, Machine, Policy, Workload, as_json
-from schedctl.report import ago, count, listing
+from schedctl.report import ago, class_words, count, listing, parameter_words, subject
 
 if TYPE_CHECKING:
+    from schedclient.daemon import Daemon
     from schedcpd.model import KernelState
-    from schedctl.daemon import Daemon
 
 Object = TypeVar("Object")
 
 RECENT_S = 3600.0  # an ejection this long ago still needs attention
+MOST_CLASSES = 8  # shown
+WHOSE = {"manual": "a person's choice", "agent": "an agent's proposal"}
 ENDED_BADLY = ("ejected", "failed", "tripped")
 
 
@@ -123,6 +125,10 @@ def with_daemon(context: Context, picture: Picture) -> None:
         report.labelled(label, held(hold, now))
         label = ""
     report.labelled("Workloads", workloads(machine.workloads))
+    label = "Classes"
+    for sentence in classes(machine.classes, now):
+        report.labelled(label, sentence)
+        label = ""
     report.labelled("Policies", policies(picture.policies))
     if picture.last is not None:
         report.labelled("Last", ending(picture.last, now))
@@ -141,7 +147,7 @@ def scheduler(picture: Picture, now: float) -> str:
         return "the kernel default"
     if active is None:
         return f"{machine.kernel_policy}, attached by schedcp"
-    unit = picture.workload.unit if picture.workload else active.workload_id
+    unit = picture.workload.unit if picture.workload else active.workload_id or subject("")
     if active.state == "attaching":
         return f"{active.policy} is being attached for {unit}"
     if active.state == "canary":
@@ -149,8 +155,11 @@ def scheduler(picture: Picture, now: float) -> str:
         so_far = f"; so far {shown}" if shown else ""
         since = ago(active.started_at, now)
         return f"{active.policy}, on trial for {unit} since {since}, in turns{so_far}"
-    whose = "a person's choice" if active.origin == "manual" else "schedcp's own choice"
-    return f"{active.policy}, attached {ago(active.started_at, now)} for {unit} ({whose})"
+    whose = WHOSE.get(active.origin, "schedcp's own choice")
+    set_to = f" with {parameter_words(active.parameters)}" if active.parameters else ""
+    since = ago(active.started_at, now)
+    kind = ", a foreign scheduler that nobody has verified" if active.kind == "foreign" else ""
+    return f"{active.policy}{set_to}, attached {since} for {unit} ({whose}){kind}"
 
 
 def why(picture: Picture) -> str:
@@ -182,16 +191,34 @@ def workloads(states: Mapping[str, int]) -> str:
     return f"{sum(states.values())}: {split}" if states else "none"
 
 
+def classes(found: Sequence[Classified], now: float) -> list[str]:
+    """Who has which class in the attached policy, since when, and how long it took to set."""
+    told = [
+        f"{subject(one.workload_id)}: {class_words(one.kind, one.weight, one.slice_us)}, "
+        f"since {ago(one.since, now)}, set in {one.set_ms:.1f} ms"
+        for one in found[:MOST_CLASSES]
+    ]
+    more = len(found) - MOST_CLASSES
+    return [*told, f"and {more} more; 'schedctl show' tells of each"] if more > 0 else told
+
+
 def policies(found: Sequence[Policy]) -> str:
     """Which policies there are, and which may be loaded."""
-    return listing(one.name if one.admissible else f"{one.name} (refused)" for one in found) or (
-        "none installed"
-    )
+    return listing(standing(one) for one in found) or "none installed"
+
+
+def standing(policy: Policy) -> str:
+    """A policy by name, with what is special about it."""
+    kind = "foreign" if policy.kind == "foreign" else ""
+    refused = "not enrolled" if policy.unknown else "" if policy.admissible else "refused"
+    words = ", ".join(word for word in (kind, refused) if word)
+    return f"{policy.name} ({words})" if words else policy.name
 
 
 def ending(last: Deployment, now: float) -> str:
     """How the last deployment ended."""
-    what = f"{last.policy} for {last.workload_id} {last.state} {ago(last.ended_at, now)}"
+    whom = last.workload_id or subject("")
+    what = f"{last.policy} for {whom} {last.state} {ago(last.ended_at, now)}"
     words = last.error or last.reason or last.exit_message or last.exit_reason
     return f"{what}: {words}" if words and last.state in ENDED_BADLY else what
 
@@ -211,7 +238,7 @@ def attention(picture: Picture, now: float) -> list[str]:
     found.extend(
         f"{policy.name} may not be loaded: {policy.token}"
         for policy in picture.policies
-        if not policy.admissible and machine.sched_ext_state != "absent"
+        if not (policy.admissible or policy.unknown) and machine.sched_ext_state != "absent"
     )
     return found
 
@@ -237,6 +264,7 @@ def picture_json(picture: Picture, now: float) -> dict[str, Any]:
         "active": as_json(active) if active else None,
         "last": as_json(last) if last else None,
         "workloads": dict(machine.workloads),
+        "classes": as_json(machine.classes),
         "holds": as_json(machine.holds),
         "policies": {one.name: one.admissible for one in picture.policies},
         "attention": attention(picture, now),

@@ -4,27 +4,24 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 from argparse import Namespace
 from dataclasses import dataclass
 from pathlib import Path
 
-from schedcpd.fields import Fields
-from schedcpd.model import Report, StageReport
-from schedcpd.reports import decode_report, decode_stage, encode_report
-from schedctl.actions.choose import find_policy
+from schedclient.choose import find_policy
+from schedclient.errors import SEE_VERIFIER, ClientError
+from schedclient.exit import ExitCode
+from schedclient.jobs import report_of, stages_of
+from schedclient.objects import Job, Rule, as_json
+from schedclient.text import visible
+from schedcpd.reports import encode_report
 from schedctl.context import Context
-from schedctl.errors import SEE_VERIFIER, ClientError
-from schedctl.exit import ExitCode
-from schedctl.objects import Job, Rule, as_json
-from schedctl.report import visible
 from schedctl.verdict import verdict, write_stage
 
 SOURCE_SUFFIX = ".bpf.c"
 LARGEST_SOURCE = 256 * 1024  # bytes; the daemon takes no more either
 LARGEST_CARD = 64 * 1024
-MOST_STAGES = 16
 
 _POLICY = re.compile(r"scx_[a-z0-9_]{1,11}")
 
@@ -161,32 +158,6 @@ def advice(job: Job, wanted: Submission) -> tuple[str, ...]:
     if wanted.path:
         return (f"'sudo schedctl enroll {wanted.path}' puts it in the repository.",)
     return ()
-
-
-def stages_of(job: Job) -> tuple[StageReport, ...]:
-    """The stages that are done; raises ClientError."""
-    try:
-        found = Fields({"stages": json.loads(job.stages)})
-        return tuple(decode_stage(one) for one in found.tables("stages", MOST_STAGES))
-    except ValueError as error:  # no JSON, or a bad field
-        raise _not_understood(error) from error
-
-
-def report_of(job: Job) -> Report | None:
-    """The report, if there is one; raises ClientError."""
-    if not job.report:
-        return None
-    try:
-        return decode_report(Fields(json.loads(job.report)))
-    except ValueError as error:
-        raise _not_understood(error) from error
-
-
-def _not_understood(error: ValueError) -> ClientError:
-    return ClientError(
-        f"schedcpd's report is not what this schedctl expects ({error}); "
-        "after an upgrade: sudo systemctl restart schedcpd"
-    )
 
 
 async def show_rules(context: Context) -> ExitCode:

@@ -20,13 +20,13 @@ def parse(words: Sequence[str]) -> Namespace:
     What stands after ``--`` is the command line of another program where one may follow. argparse
     would take its first word for an argument of ours that was left out.
     """
-    ours, program = list(words), []
+    ours, line = list(words), []
     command = next((word for word in ours if not word.startswith("-")), "")
     if PROGRAM_SEPARATOR in ours and any(one.name == command and one.program for one in COMMANDS):
         place = ours.index(PROGRAM_SEPARATOR)
-        ours, program = ours[:place], ours[place + 1 :]
+        ours, line = ours[:place], ours[place + 1 :]
     parsed = build().parse_args(ours)
-    parsed.program = program
+    parsed.command_line = line
     return parsed
 
 

@@ -14,7 +14,9 @@ LAB := env PYTHONPATH=tests $(BIN)/python -m lab
 # A command in the lab's Debian 13 build root, where the repository is /src.
 ROOT := $(LAB) root --
 VERSION := $(shell sed -nE 's/^__version__ = "(.*)"/\1/p' schedcpd/__init__.py)
+# The lab finds the second beside the first.
 DEB := build/deb/schedcp_$(VERSION)_amd64.deb
+AGENT_DEB := build/deb/schedcp-agent_$(VERSION)_amd64.deb
 SHIPPED := COPYING client dbus-policy debian etc probes pyproject.toml schedcpd schedulers systemd tests/tools/deb trial
 
 help: ## show these targets
@@ -22,8 +24,11 @@ help: ## show these targets
 
 # ── everything
 
-# One after the other: some tests wait for real processes, and the virtual machine needs both CPUs.
-check: lint test test-debian check-corpus check-deb check-vm ## all that a change must pass
+# One after the other, but for the two that use one CPU each: the virtual machine needs both.
+check: lint tests check-corpus check-deb check-vm ## all that a change must pass
+
+tests: venv root build/wheels/unpacked
+	@$(MAKE) --jobs=2 --output-sync=line test test-debian
 
 check-fast: lint-python test-unit ## the quick part of it: Python lint and unit tests
 
@@ -60,7 +65,8 @@ lint-c: root
 
 lint-files: root
 	@$(STEP) -q "licence lines" $(ON_FILES) '*.py' '*.[ch]' '*.toml' '*.sh' '*.1' '*.xml' '*.policy' '*.conf' \
-		'*.service' '*.socket' '*.timer' '*Makefile' debian/rules 'tests/tools/*' '.ci/*' ':!etc' -- tests/tools/spdx
+		'*.rules' '*.service' '*.socket' '*.timer' '*Makefile' debian/rules debian/unpack-wheels 'client/bin/*' 'tests/tools/*' \
+		'.ci/*' ':!etc' -- tests/tools/spdx
 	@$(STEP) -q "shellcheck" $(ON_FILES) --scripts . -- $(ROOT) shellcheck
 	@$(STEP) -q "shellcheck of the completion" $(ON_FILES) 'client/completion/*' -- $(ROOT) shellcheck --shell=bash
 	@$(STEP) -q "codespell" $(ON_FILES) . ':!COPYING' -- $(ROOT) codespell
@@ -76,21 +82,28 @@ lint-units: root
 		systemd-analyze security --no-pager --offline=yes --threshold=20 systemd/schedcpd.service
 	@$(STEP) -q "exposure of schedcp-verify" $(ROOT) \
 		systemd-analyze security --no-pager --offline=yes --threshold=2 systemd/schedcp-verify.service
+	@$(STEP) -q "exposure of schedcp-agent" $(ROOT) \
+		systemd-analyze security --no-pager --offline=yes --threshold=12 systemd/schedcp-agent.service
 	@$(STEP) -q "exposure of schedcp-verify@" $(ROOT) \
 		systemd-analyze security --no-pager --offline=yes --threshold=13 systemd/schedcp-verify@.service
+	@$(STEP) -q "exposure of schedcp-read@" $(ROOT) \
+		systemd-analyze security --no-pager --offline=yes --threshold=15 systemd/schedcp-read@.service
+	@$(STEP) -q "exposure of schedcp-foreign@" $(ROOT) \
+		systemd-analyze security --no-pager --offline=yes --threshold=20 systemd/schedcp-foreign@.service
 
 # ── tests
 
 test: venv ## unit and integration tests on this machine's Python
-	@$(STEP) "tests, Python of this machine" $(BIN)/pytest --quiet --cov --cov-report=term
+	@$(STEP) "tests, Python of this machine" $(BIN)/pytest --quiet --cov --cov-config=pyproject.toml --cov-report=term
 
 test-unit: venv
 	@$(STEP) "unit tests" $(BIN)/pytest --quiet tests/unit
 
 # Without those of the lab, which runs on the host only and wants its tools.
-test-debian: root ## the same on Debian 13's Python, in the build root
+test-debian: root build/wheels/unpacked ## the same on Debian 13's Python, in the build root
 	@$(STEP) "tests, Python of Debian 13" $(ROOT) \
-		env PYTHONDONTWRITEBYTECODE=1 HYPOTHESIS_STORAGE_DIRECTORY=/tmp/hypothesis \
+		env PYTHONPATH=/src/build/wheels/unpacked PYTHONDONTWRITEBYTECODE=1 \
+		HYPOTHESIS_STORAGE_DIRECTORY=/tmp/hypothesis \
 		python3 -m pytest --quiet -p no:cacheprovider --ignore=tests/unit/lab
 
 build/trial/schedcp-trial: $(wildcard trial/*) | root
@@ -108,8 +121,13 @@ check-corpus: root build/trial/schedcp-trial build/lab/kernels/7.3 ## broken and
 verify-corpus: root build/trial/schedcp-trial build/lab/kernels/7.3 ## the same through to the micro-VM
 	@$(STEP) "corpus" $(CORPUS)
 
+VM_TESTS = env SCHEDCP_DEB=$(CURDIR)/$(DEB) $(BIN)/pytest tests/vm
+
 check-vm: lab ## the installed package in the virtual machine
-	@$(STEP) "tests in the virtual machine" env SCHEDCP_DEB=$(CURDIR)/$(DEB) $(BIN)/pytest tests/vm
+	@$(STEP) "tests in the virtual machine" $(VM_TESTS) -m "not long"
+
+check-long: lab ## those tests in the virtual machine that take minutes each
+	@$(STEP) "long tests in the virtual machine" $(VM_TESTS) -m long
 
 check-crash: lab ## kill -9 a hundred times
 	@$(STEP) "a hundred kills" env SCHEDCP_DEB=$(CURDIR)/$(DEB) SCHEDCP_CRASHES=100 \
@@ -120,10 +138,24 @@ check-kernels: deb ## the policies on every kernel of the lab
 
 # ── package
 
-deb: $(DEB) ## build/deb/schedcp_VERSION_amd64.deb
+deb: $(DEB) ## build/deb/schedcp_VERSION_amd64.deb and schedcp-agent_VERSION_amd64.deb
 
-$(DEB): build/shipped | root
-	@$(STEP) -q "package" tests/tools/deb build/deb
+$(DEB) $(AGENT_DEB) &: build/shipped build/wheels/complete | root
+	@$(STEP) -q "packages" tests/tools/deb build/deb
+
+wheels: build/wheels/complete ## the Python packages that schedcp-agent brings along
+
+# For Debian 13's Python, whatever this machine's is.
+build/wheels/complete: debian/requirements.txt | venv
+	@rm -rf build/wheels
+	@$(STEP) -q "wheels" $(BIN)/pip --disable-pip-version-check download --requirement debian/requirements.txt \
+		--require-hashes --no-deps --only-binary=:all: --implementation=cp --python-version=3.13 --abi=cp313 \
+		--platform=manylinux_2_17_x86_64 --dest=build/wheels
+	@touch $@
+
+build/wheels/unpacked: build/wheels/complete debian/unpack-wheels
+	@debian/unpack-wheels build/wheels $@
+	@touch $@
 
 # The names and contents of what the package is made from: looked at each time, but newer only when they differ.
 build/shipped: FORCE
@@ -131,26 +163,30 @@ build/shipped: FORCE
 	@$(ON_FILES) $(SHIPPED) -- sha256sum >$@.new
 	@if cmp --silent $@.new $@; then rm $@.new; else mv $@.new $@; fi
 
-check-deb: deb ## lintian, and a second build that must come out the same
-	@$(STEP) -q "lintian" $(ROOT) lintian --info --allow-root --fail-on error,warning $(DEB)
+check-deb: deb ## lintian, what is in the packages, and a second build that must come out the same
+	@$(STEP) -q "lintian" $(ROOT) lintian --info --allow-root --fail-on error,warning $(DEB) $(AGENT_DEB)
+	@$(STEP) -q "contents" env SCHEDCP_DEB=$(CURDIR)/$(DEB) $(BIN)/pytest --quiet tests/deb
 	@$(STEP) -q "second build" tests/tools/deb build/deb-again
 	@$(STEP) -q "reproducible" cmp $(DEB) build/deb-again/$(notdir $(DEB))
+	@$(STEP) -q "reproducible, agent" cmp $(AGENT_DEB) build/deb-again/$(notdir $(AGENT_DEB))
 
 # ── in the virtual machine
 
 demo: lab ## a batch under the kernel default and under schedcp, in turns
 	@$(STEP) "demo" env PYTHONPATH=tests $(BIN)/python -m bench.demo --deb $(DEB)
 
-bench: lab build/probes/runqueue.bpf.o ## what the idle daemon and the probe cost
-	@$(STEP) "idle daemon" env PYTHONPATH=tests $(BIN)/python -m bench.idle --deb $(DEB)
-	@$(STEP) "run-queue probe" env PYTHONPATH=tests $(BIN)/python -m bench.probe_cost
+# ONLY="NAME…" measures these parts only, with * as in a shell; QUICK=1 in fewer rounds. What there is:
+# PYTHONPATH=tests .venv/bin/python -m bench --list
+bench: lab build/probes/runqueue.bpf.o ## schedcp against the kernel default, part by part; build/bench/report.html
+	@$(STEP) "bench" env PYTHONPATH=tests $(BIN)/python -m bench --deb $(DEB) \
+		$(if $(ONLY),--only '$(ONLY)') $(if $(QUICK),--quick)
 
 build/probes/runqueue.bpf.o: $(wildcard probes/*) schedulers/include/bpf.flags | root
 	@$(STEP) -q "probes" $(ROOT) make -C probes OUT=/src/build/probes
 
-clean: ## remove what was built, but not the lab's downloads
-	rm -rf build/deb build/deb-again build/shipped build/coverage .mypy_cache .pytest_cache .ruff_cache
+clean: ## remove what was built, but not what was downloaded
+	rm -rf build/deb build/deb-again build/shipped build/wheels/unpacked build/coverage .mypy_cache .pytest_cache .ruff_cache
 
 FORCE:
-.PHONY: help check check-fast venv root lab lint lint-python lint-c lint-files lint-units test test-unit test-debian \
-	check-corpus verify-corpus check-vm check-crash check-kernels deb check-deb demo bench clean FORCE
+.PHONY: help check check-fast tests venv root lab lint lint-python lint-c lint-files lint-units test test-unit test-debian \
+	check-corpus verify-corpus check-vm check-long check-crash check-kernels deb wheels check-deb demo bench clean FORCE

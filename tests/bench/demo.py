@@ -13,11 +13,13 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from bench.experiment import as_user, script
+from bench.programs import GUEST_FOLDER, WORKLOADS
 from lab import image, kernels, snapshot
 from lab.machine import Machine
 from lab.place import REPO, Lab, say
 
-GUEST_SCRIPT = "/usr/local/lib/longtail.py"
+BATCH = ("compress", "first")  # the kind of work, and the long job comes first
 FOLDER = "/var/tmp/longtail"
 DEFAULT, SCHEDCP = "kernel default", "schedcp"
 SEED = 7
@@ -46,7 +48,7 @@ def run_batch(machine: Machine, scheduler: str, name: str, show_status: bool) ->
     """Run the batch as an ordinary user in a service of its own; nobody names it to schedcpd."""
     machine.run(["schedctl", "resume" if scheduler == SCHEDCP else "pause"])
     result = f"{FOLDER}-{name}.json"
-    command = f"exec /usr/bin/python3 {GUEST_SCRIPT} run {FOLDER} >{result}"
+    command = f"exec {script('batch', 'run', *BATCH, FOLDER)} >{result}"
     began = time.monotonic()
     machine.start(command, unit=name, user="user")
     policy = ""
@@ -71,9 +73,9 @@ def orders(pairs: int) -> list[tuple[str, str]]:
 
 def measure(machine: Machine, pairs: int) -> list[tuple[Run, Run]]:
     """Run the pairs; each is returned in the order in which it ran."""
-    machine.copy_in(Path(__file__).with_name("longtail.py"), GUEST_SCRIPT)
+    machine.copy_in(WORKLOADS, GUEST_FOLDER)
     say("cutting 40 files to compress, one of them 24 times as long")
-    machine.run(["python3", GUEST_SCRIPT, "prepare", FOLDER], user="user", timeout_s=120)
+    machine.run(as_user(script("batch", "prepare", *BATCH, FOLDER)), timeout_s=120)
     found = []
     for number, order in enumerate(orders(pairs), 1):
         runs: list[Run] = []

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What the run-queue probe costs: a pipe ping-pong and busy loops with it and without, in turns.
+"""What a probe costs: a pipe ping-pong and busy loops with it and without, in turns.
 
-The ping-pong does nothing but switch and wake, which is the worst case. The machine's clock counts
+The ping-pong does nothing but switch and wake, which is the worst case. The workload probe is
+measured twice: for a workload that has all tasks, and for one that has none of them, which is what
+the rest of the machine feels while it counts. The machine's clock counts
 instructions, as those of a shared host say nothing about 5 %; figures are ratios, pair by pair.
 """
 
@@ -17,6 +19,7 @@ from pathlib import Path
 
 from lab import image, kernels, micro, roots
 from lab.place import REPO, Lab, say
+from schedcpd.repository.packaged import file_of
 
 LOADS = {"pipe": "pipe ping-pong", "hog": "busy loops"}
 SWITCHES_PER_TRIP = 2
@@ -24,12 +27,15 @@ NORMAL_95 = 1.96
 INSTRUCTION_US = 0.002
 RUN = """#!/bin/sh
 export PYTHONPATH=/run/payload
-exec python3 probe_guest.py {pairs} {window_ms}
+exec python3 probe_guest.py {probe} {pairs} {window_ms}
 """
-GUEST_MODULES = (
-    *("__init__", "errors", "model", "kernel/__init__", "kernel/libbpf", "repository/__init__"),
-    *("repository/files", "deploy/__init__", "deploy/probe/__init__", "deploy/probe/load"),
-)
+GUEST_PACKAGES = ("kernel", "model", "repository", "deploy/probe", "profile")
+GUEST_MODULES = ("__init__", "errors", "fields", "deploy/__init__", "signals")
+PROBES = {  # what is measured, and the object that it takes
+    "runqueue": "runqueue",
+    "workload": "workload",
+    "workload-beside": "workload",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,16 +71,19 @@ def build_load(lab: Lab) -> bytes:
     return out.read_bytes()
 
 
-def measure(lab: Lab, series: str, probe: bytes, pairs: int, window_ms: int) -> dict[str, Cost]:
+def measure(
+    lab: Lab, series: str, probe: str, objects: Path, pairs: int, window_ms: int
+) -> dict[str, Cost]:
     """Measure under one kernel; RuntimeError with the payload's words when that fails."""
     files = {
-        "run": RUN.format(pairs=pairs, window_ms=window_ms).encode(),
+        "run": RUN.format(probe=probe, pairs=pairs, window_ms=window_ms).encode(),
         "probe_guest.py": (REPO / "tests/bench/probe_guest.py").read_bytes(),
         "probe_load": build_load(lab),
-        "runqueue.bpf.o": probe,
+        file_of(PROBES[probe]): (objects / file_of(PROBES[probe])).read_bytes(),
     }
-    for module in GUEST_MODULES:
-        files[f"schedcpd/{module}.py"] = (REPO / f"schedcpd/{module}.py").read_bytes()
+    sources = [REPO / f"schedcpd/{module}.py" for module in GUEST_MODULES]
+    sources += [path for name in GUEST_PACKAGES for path in (REPO / "schedcpd" / name).glob("*.py")]
+    files |= {str(path.relative_to(REPO)): path.read_bytes() for path in sources}
     kernel = kernels.get(lab, series)
     say(f"{pairs} pairs of {window_ms} ms with kernel {kernel.version} ...")
     timeout_s = 60 + pairs * 4 * 10 * (window_ms / 1000 + 0.1)
@@ -90,19 +99,26 @@ def measure(lab: Lab, series: str, probe: bytes, pairs: int, window_ms: int) -> 
 def main() -> int:
     """Measure, print and write the figures."""
     parser = argparse.ArgumentParser(prog="python -m bench.probe_cost", description=__doc__)
-    parser.add_argument("--probe", type=Path, default=REPO / "build/probes/runqueue.bpf.o")
-    parser.add_argument("--out", type=Path, default=REPO / "build/bench/probe_cost.json")
+    parser.add_argument("--probe", choices=PROBES, default="runqueue")
+    parser.add_argument("--objects", type=Path, default=REPO / "build/probes")
+    parser.add_argument("--out", type=Path)
     parser.add_argument("--kernel", default=kernels.DEFAULT_SERIES, metavar="SERIES")
     parser.add_argument("--pairs", type=int, default=20)
     parser.add_argument("--window-ms", type=int, default=100)
     options = parser.parse_args()
     lab = Lab.from_env()
-    probe = options.probe.read_bytes()
-    found = measure(lab, options.kernel, probe, options.pairs, options.window_ms)
+    probe, length = options.probe, (options.pairs, options.window_ms)
+    found = measure(lab, options.kernel, probe, options.objects, *length)
+    out = options.out or REPO / f"build/bench/{probe}_cost.json"
     figures: dict[str, object] = {load: asdict(cost) for load, cost in found.items()}
-    figures |= {"kernel": options.kernel, "pairs": options.pairs, "window_ms": options.window_ms}
-    options.out.write_text(json.dumps(figures, indent=2) + "\n")
-    print(f"run-queue probe, kernel {options.kernel}, {options.pairs} pairs, with / without")
+    figures |= {
+        "probe": probe,
+        "kernel": options.kernel,
+        "pairs": options.pairs,
+        "window_ms": options.window_ms,
+    }
+    out.write_text(json.dumps(figures, indent=2) + "\n")
+    print(f"probe {probe}, kernel {options.kernel}, {options.pairs} pairs, with / without")
     for load, cost in found.items():
         (low, high), (first, third) = cost.interval, cost.quartiles
         print(
@@ -115,7 +131,7 @@ def main() -> int:
         f"  {share * switch_us / INSTRUCTION_US:.0f} instructions a switch, on top of "
         f"{switch_us / INSTRUCTION_US:.0f}"
     )
-    print(f"figures: {options.out}")
+    print(f"figures: {out}")
     return 0
 
 

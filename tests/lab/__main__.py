@@ -110,7 +110,10 @@ def parser() -> argparse.ArgumentParser:
     for name, action in (("build", build), ("run", run), ("shell", shell)):
         sub = add(name, action)
         sub.add_argument(
-            "--deb", type=Path, metavar="FILE", help="install this package into the image first"
+            "--deb",
+            type=Path,
+            metavar="FILE",
+            help="install this schedcp package first, and schedcp-agent from beside it",
         )
         sub.add_argument(
             "--kernel",

@@ -73,6 +73,7 @@ def clean(lab: Lab, *, everything: bool) -> None:
         ):
             roots.discard(partial)
         if everything:
-            roots.discard(lab.dir / "apt")
+            for name in ("apt", "sources"):
+                roots.discard(lab.dir / name)
             for link in (lab.dir / "root", lab.dir / "images" / "current"):
                 link.unlink(missing_ok=True)

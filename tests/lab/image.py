@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The lab image: a bootable Debian trixie disk, if wanted with the schedcp package on top.
+"""The lab image: a bootable Debian trixie disk, if wanted with the schedcp packages on top.
 
 The base tree is made once by mmdebstrap. An image is an overlay over it, filled by apt and written
 by mke2fs, so a new .deb costs seconds.
@@ -7,6 +7,7 @@ by mke2fs, so a new .deb costs seconds.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,26 +50,37 @@ def base_tree(lab: Lab) -> Path:
     return target
 
 
-def image_key(deb_digest: str, kernel_version: str) -> str:
-    """The hash naming an image: base, package and the kernel whose modules it holds."""
+def built_with(deb: Path) -> tuple[Path, ...]:
+    """The schedcp package and, where it lies beside that, schedcp-agent of the same version."""
+    agent = deb.with_name(deb.name.replace("schedcp_", "schedcp-agent_", 1))
+    return (deb, agent) if agent != deb and agent.is_file() else (deb,)
+
+
+def image_key(deb_digests: Sequence[str], kernel_version: str, more: Sequence[str] = ()) -> str:
+    """The hash naming an image: base, packages and the kernel whose modules it holds."""
     script = (SCRIPTS / "assemble.sh").read_text()
-    parts = (base_key(), deb_digest, kernel_version, script, str(SIZE_GIB))
-    return digest(*parts, verdicts.sources_key())
+    parts = (base_key(), digest(*deb_digests), kernel_version, script, str(SIZE_GIB))
+    return digest(*parts, verdicts.sources_key(), *more)
 
 
-def build(lab: Lab, deb: Path | None = None) -> Image:
-    """The lab image with `deb` and its dependencies installed, or the bare system if it is None."""
+def build(lab: Lab, deb: Path | None = None, more: Sequence[str] = ()) -> Image:
+    """The lab image with `deb` and what was built with it installed, or the bare system if None.
+
+    With `deb` also the Debian packages `more`; such an image does not become the current one.
+    """
     if deb is not None and not deb.is_file():
         raise BuildFailed(f"no package {deb}; build it first (make deb)")
     kernel = kernels.get(lab)
-    key = image_key(file_digest(deb) if deb else "no package", kernel.version)
+    debs = built_with(deb) if deb else ()
+    key = image_key([file_digest(one) for one in debs], kernel.version, more)
     path = lab.dir / "images" / f"{key}.img"
     with locked(lab.dir / "images" / "lock", "another image build"):
         if not path.exists():
             base = base_tree(lab)
             with step(f"writing image {key}"):
-                assemble(lab, base, kernel, deb, path)
-        roots.link(lab.dir / "images" / "current", path)
+                assemble(lab, base, kernel, path, debs, more)
+        if not more:
+            roots.link(lab.dir / "images" / "current", path)
     return Image(path, key, lab)
 
 
@@ -81,15 +93,26 @@ def current(lab: Lab) -> Image:
     return Image(path, path.stem, lab)
 
 
-def assemble(lab: Lab, base: Path, kernel: kernels.Kernel, deb: Path | None, path: Path) -> None:
-    """Install the package over the base tree in an overlay and write the result to `path`."""
+def assemble(
+    lab: Lab,
+    base: Path,
+    kernel: kernels.Kernel,
+    path: Path,
+    debs: Sequence[Path],
+    more: Sequence[str] = (),
+) -> None:
+    """Install the packages over the base tree in an overlay and write the result to `path`.
+
+    Of `debs`, schedcp itself is the first; there may be none.
+    """
     binds: dict[str | Path, str] = {base: "/base", kernel.dir: "/modules", path.parent: "/images"}
     binds[SCRIPTS] = "/tmp/scripts"
-    if deb is not None:
-        binds |= {deb.absolute(): "/tmp/deb", "/etc/resolv.conf": "/tmp/resolv.conf"}
-        binds[verdicts.get(lab, deb, kernel)] = "/verdicts"
+    if debs:
+        binds |= {deb.absolute(): f"/tmp/debs/{deb.name}" for deb in debs}
+        binds["/etc/resolv.conf"] = "/tmp/resolv.conf"
+        binds[verdicts.get(lab, debs[0], kernel)] = "/verdicts"
     partial = path.with_suffix(".partial")
-    argv = ["sh", "/tmp/scripts/assemble.sh", partial.name, f"{SIZE_GIB}G", kernel.version]
+    argv = ["sh", "/tmp/scripts/assemble.sh", partial.name, f"{SIZE_GIB}G", kernel.version, *more]
     done = roots.run_in_root(argv, lab=lab, binds=binds, env=proxies(), capture=True)
     if done.returncode != 0:
         partial.unlink(missing_ok=True)

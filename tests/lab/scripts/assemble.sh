@@ -1,10 +1,11 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-or-later
-# Write the disk image /images/$1 of size $2 from the tree /base, the kernel $3 in /modules and, if present, the package
-# /tmp/deb with the verdicts on its policies.
+# Write the disk image /images/$1 of size $2 from the tree /base, the kernel $3 in /modules and, if present, the packages
+# /tmp/debs with the verdicts on their policies and the Debian packages that the remaining arguments name.
 # Runs in the build root with a mount namespace of its own.
 set -e
 image=$1 size=$2 release=$3
+shift 3
 mkdir /tmp/new /tmp/merged
 mount -t tmpfs -o size=3g tmpfs /tmp/new
 mkdir /tmp/new/upper /tmp/new/work
@@ -14,20 +15,22 @@ mount -t overlay -o "$options" overlay /tmp/merged 2>/dev/null ||
 cp -r /modules/lib/modules /tmp/merged/usr/lib/
 cp /modules/vmlinuz "/tmp/merged/boot/vmlinuz-$release"
 
-install_package() {
-    chroot /tmp/merged apt-get -qy --no-install-recommends install /tmp/schedcp.deb
+install_packages() {
+    # The shell in the chroot expands these.
+    # shellcheck disable=SC2016
+    chroot /tmp/merged sh -c 'apt-get -qy --no-install-recommends install /tmp/debs/*.deb "$@"' sh "$@"
 }
 
-if [ -e /tmp/deb ]; then
+if [ -e /tmp/debs ]; then
     export DEBIAN_FRONTEND=noninteractive
     mount --rbind /proc /tmp/merged/proc
     mount --rbind /dev /tmp/merged/dev
     for dir in run tmp; do mount -t tmpfs tmpfs "/tmp/merged/$dir"; done
-    cp /tmp/deb /tmp/merged/tmp/schedcp.deb
+    cp -r /tmp/debs /tmp/merged/tmp/
     cp /tmp/resolv.conf /tmp/merged/etc/resolv.conf
-    if ! install_package; then
+    if ! install_packages "$@"; then
         chroot /tmp/merged apt-get -q update
-        install_package
+        install_packages "$@"
     fi
     kept=/tmp/merged/var/lib/schedcp-verify
     cp -r /verdicts "$kept/verdicts"

@@ -10,6 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 DBUS_POLICY = Path(__file__).parents[2] / "dbus-policy"
+SERVICES = (
+    ("daemon", "org.schedcp.Daemon1.conf", "root"),
+    ("agent", "org.schedcp.Agent1.conf", "schedcp-agent"),
+)
 
 # The default policy is that of /usr/share/dbus-1/system.conf.
 CONFIG = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
@@ -39,6 +43,7 @@ CONFIG = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configurat
     <allow send_destination="org.freedesktop.PolicyKit1"/>
   </policy>
   <include>{folder}/daemon.conf</include>
+  <include>{folder}/agent.conf</include>
 </busconfig>
 """
 
@@ -46,9 +51,11 @@ CONFIG = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configurat
 @contextlib.contextmanager
 def running(folder: Path) -> Iterator[str]:
     """Run a bus below ``folder``; gives its address."""
-    ours = (DBUS_POLICY / "org.schedcp.Daemon1.conf").read_text()
-    assert 'user="root"' in ours
-    (folder / "daemon.conf").write_text(ours.replace('user="root"', f'user="{getpass.getuser()}"'))
+    for name, file, user in SERVICES:
+        ours = (DBUS_POLICY / file).read_text()
+        assert f'user="{user}"' in ours
+        allowed = ours.replace(f'user="{user}"', f'user="{getpass.getuser()}"')
+        (folder / f"{name}.conf").write_text(allowed)
     (folder / "services").mkdir()
     service = (DBUS_POLICY / "org.schedcp.Daemon1.service").read_text()
     (folder / "services/org.schedcp.Daemon1.service").write_text(service)

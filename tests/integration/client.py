@@ -17,11 +17,11 @@ from typing import Any
 from dbus_next.constants import MessageFlag, MessageType
 from dbus_next.message import Message
 
+from schedclient.bus import plain
 from schedcpd.bus import names
 from schedcpd.bus.connection import Connection
 from schedcpd.bus.wire import result_of
 from schedctl.__main__ import run
-from schedctl.bus import plain
 from schedctl.context import Context
 from schedctl.parser.build import parse
 from schedctl.report import Report
@@ -122,9 +122,11 @@ def command(*arguments: str) -> list[str]:
 
 def environment(address: str) -> dict[str, str]:
     """The environment of schedctl on the bus at ``address``."""
+    # Debian's Python finds the libraries of the agent where it is told to.
+    told = [place for place in [os.environ.get("PYTHONPATH")] if place]
     return {
         **os.environ,
-        "PYTHONPATH": f"{REPOSITORY}:{REPOSITORY}/client",
+        "PYTHONPATH": ":".join([str(REPOSITORY), f"{REPOSITORY}/client", *told]),
         "DBUS_SYSTEM_BUS_ADDRESS": address,
         "COLUMNS": "80",
         "TZ": "UTC",

@@ -4,28 +4,37 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import replace
 
 from integration import samples
+from integration.fake_library import FakeLibrary
 from integration.fake_verifier import FakeVerifier
-from schedcpd.errors import NoSuchHold, NoSuchWorkload, NotEnrolled
+from schedcpd.errors import NoSuchDeployment, NoSuchHold, NoSuchWorkload, NotEnrolled
 from schedcpd.jobs import Jobs
 from schedcpd.kernel.sched_ext import exit_cause
 from schedcpd.model import (
     Deployment,
     DeploymentState,
     Event,
+    Excerpt,
     ExitCause,
     ExitRecord,
     Hold,
     Job,
     KernelState,
+    LayerClass,
     Mode,
+    Origin,
     Policy,
+    Proposal,
     Quarantine,
     Rule,
+    Tier,
+    WorkloadProfile,
     WorkloadRecord,
 )
+from schedcpd.parameters import words
 from schedcpd.signals import Signal
 
 
@@ -52,7 +61,10 @@ class FakeCore:
         self.quarantines: tuple[Quarantine, ...] = ()
         self.rules: tuple[Rule, ...] = samples.RULES
         self.reasons: dict[str, tuple[str, ...]] = {}  # workload id → why
+        self.library = FakeLibrary(self._library_verb)
         self.past: tuple[Deployment, ...] = ()  # newest first
+        self.looked: WorkloadProfile | None = None  # what a new look finds
+        self.file = "all: test\n\techo [removed:token]\n"
         self.verifier = FakeVerifier()
         self._jobs = Jobs(self.verifier, lambda: samples.NOW)
         self.jobs = self._jobs.jobs
@@ -87,11 +99,63 @@ class FakeCore:
     def events(self, count: int) -> tuple[Event, ...]:
         return tuple(self.logged)[-count:] if count else ()
 
-    async def apply(self, workload_id: str, policy: str) -> Deployment:
-        await self._verb("apply", workload_id, policy)
-        deployment = samples.deployment(max(self.deployments, default=0) + 1)
-        self.attach(replace(deployment, workload_id=workload_id, policy=policy))
-        return deployment
+    async def apply(
+        self, workload_id: str, policy: str, parameters: Mapping[str, int]
+    ) -> Deployment:
+        await self._verb("apply", workload_id, policy, words(parameters))
+        return self._attach_new(workload_id, policy, parameters, Origin.MANUAL)
+
+    async def propose(self, proposal: Proposal) -> Deployment:
+        await self._verb("propose", proposal.workload_id, proposal.policy, proposal.reason)
+        what = (proposal.workload_id, proposal.policy, proposal.parameters)
+        return self._attach_new(*what, Origin.AGENT)
+
+    def _attach_new(
+        self, workload_id: str, policy: str, parameters: Mapping[str, int], origin: Origin
+    ) -> Deployment:
+        made = samples.deployment(max(self.deployments, default=0) + 1)
+        made = replace(made, workload_id=workload_id, policy=policy, origin=origin)
+        self.attach(replace(made, parameters=dict(parameters)))
+        return made
+
+    async def optimize(self, workload_id: str) -> str:
+        self.log("plan", workload_id, "a batch of jobs")
+        await self._verb("optimize", workload_id)
+        return "the kernel default schedules it: no batch"
+
+    def deployment(self, ident: int) -> Deployment:
+        found = [one for one in (*self.deployments.values(), *self.past) if one.id == ident]
+        if not found:
+            raise NoSuchDeployment(ident)
+        return found[0]
+
+    async def examine(self, workload_id: str, tier: Tier) -> WorkloadProfile:
+        await self._verb("profile", workload_id, tier)
+        return self.looked or samples.examined(tier)
+
+    async def read_file(self, workload_id: str, path: str, offset: int, length: int) -> Excerpt:
+        await self._verb("readfile", workload_id, path)
+        return Excerpt(self.file[offset : offset + length], len(self.file))
+
+    async def classify(self, workload_id: str, policy: str, layer: LayerClass) -> Deployment:
+        await self._verb("classify", workload_id, policy, str(layer))
+        if self.active is None or self.active.policy != policy:
+            machine = samples.deployment(max(self.deployments, default=0) + 1, workload_id="")
+            self.attach(replace(machine, policy=policy))
+        made = samples.deployment(max(self.deployments) + 1, workload_id=workload_id)
+        made = replace(made, policy=policy, layer=layer, attach_ms=1.26)
+        self.deployments[made.id] = made
+        self.deployment_added.emit(made)
+        self.put(replace(self.workloads[workload_id], layer=layer))
+        return made
+
+    async def detach(self, workload_id: str) -> None:
+        await self._verb("detach", workload_id)
+        for one in tuple(self.deployments.values()):
+            if one.layer is not None and one.workload_id == workload_id:
+                ended = replace(one, state=DeploymentState.REVERTED, ended_at=samples.NOW)
+                self.change(ended)
+        self.put(replace(self.workloads[workload_id], layer=None))
 
     async def revert(self) -> None:
         await self._verb("revert")
@@ -169,6 +233,11 @@ class FakeCore:
     async def stop(self) -> None:
         """End the jobs that a test left running."""
         await self._jobs.stop()
+
+    def _library_verb(self, *call: str) -> None:
+        self.calls.append(call)
+        if self.refusal is not None:
+            raise self.refusal
 
     async def _verb(self, *call: str) -> None:
         self.calls.append(call)

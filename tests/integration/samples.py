@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 from schedcpd.model import (
     Canary,
     CanaryDecision,
@@ -12,20 +14,28 @@ from schedcpd.model import (
     DeploymentState,
     ExitRecord,
     Finding,
+    Histogram,
     KernelState,
     Objective,
     Origin,
     Plan,
     Policy,
+    ProbesProfile,
     Program,
     Quarantine,
     Report,
     Rule,
+    SchedulingProfile,
     Severity,
+    SleepReason,
     StageOutcome,
     StageReport,
+    SystemCall,
+    Tier,
     Tunable,
     VerifyStage,
+    Waker,
+    WakerKind,
     Workload,
     WorkloadKind,
     WorkloadProfile,
@@ -145,6 +155,40 @@ def profile(**changes: object) -> WorkloadProfile:
         "sentence": "40 processes of xz compete for 2 CPUs.",
     }
     return WorkloadProfile(**{**values, **changes})  # type: ignore[arg-type]
+
+
+PROBES = ProbesProfile(
+    window_s=1.0,
+    tasks=7,
+    queue=Histogram((0,) * 12 + (30, 60, 10), 0.007, 0.0007),
+    run=Histogram((0,) * 20 + (100,), 1.5, 0.15),
+    off_cpu={
+        SleepReason.MESSAGE: Histogram((0,) * 23 + (90, 10), 10.0, 1.0),
+        SleepReason.OTHER: Histogram((0,) * 40, 0.0, 1.0),
+    },
+    wakeups=110,
+    wakers=(
+        Waker(WakerKind.INSIDE, "writer", "reader", 90),
+        Waker(WakerKind.INTERRUPT, "", "reader\n", 20),
+    ),
+    system_calls=2**40,
+    calls=(SystemCall("read", 2**40),),
+    migrations=3,
+    forks=1,
+    sentence="7 tasks used 0.15 CPUs",
+)
+
+
+def examined(tier: Tier) -> WorkloadProfile:
+    """What a look of that tier finds."""
+    if tier is Tier.SUMMARY:
+        return profile()
+    figures = dict.fromkeys(
+        (one.name for one in fields(SchedulingProfile) if one.name != "wakers"), 0.5
+    )
+    figures["tasks"] = 40
+    seen = SchedulingProfile(**figures)  # type: ignore[arg-type]
+    return profile(scheduling=seen, probes=PROBES if tier is Tier.PROBES else None)
 
 
 def record(

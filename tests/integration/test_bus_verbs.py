@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from dbus_next.constants import MessageFlag
@@ -18,6 +19,7 @@ from integration import client, samples
 from integration.client import Client
 from integration.fake_core import FakeCore
 from integration.mock_polkit import MockPolkit
+from schedclient.bus import plain
 from schedcpd.bus import connection, names
 from schedcpd.bus.authorisation import Action, Polkit
 from schedcpd.bus.members import MOST_CALLS_OF_ONE
@@ -28,8 +30,17 @@ from schedcpd.errors import BusUnavailable, Busy, KernelRejected, LimitsSet
 WORKLOAD = names.workload_path(78)
 ERROR = "org.schedcp.Daemon1.Error."
 
-VERBS = {
-    "Apply": (Action.APPLY, ("os", WORKLOAD, "scx_batch")),
+VERBS: dict[str, tuple[Action, tuple[Any, ...]]] = {
+    "Apply": (Action.APPLY, ("osa{sx}", WORKLOAD, "scx_batch", {})),
+    "Propose": (
+        Action.OPTIMIZE,
+        ("osa{sx}ss", WORKLOAD, "scx_batch", {"batch_weight": 2048}, "makespan", "it fits"),
+    ),
+    "Optimize": (Action.OPTIMIZE, ("o", WORKLOAD)),
+    "Profile": (Action.PROFILE, ("os", WORKLOAD, "scheduling")),
+    "ReadFile": (Action.READ_FILES, ("osuu", WORKLOAD, "Makefile", 0, 100)),
+    "Classify": (Action.APPLY, ("ossuu", WORKLOAD, "scx_batch", "latency", 200, 3000)),
+    "Detach": (Action.REVERT, ("o", WORKLOAD)),
     "Revert": (Action.REVERT, ()),
     "Pause": (Action.PAUSE, ()),
     "Resume": (Action.PAUSE, ()),
@@ -37,13 +48,29 @@ VERBS = {
     "Verify": (Action.VERIFY, ("sss", "scx_batch", "", "")),
     "Enroll": (Action.ENROLL, ("sss", "scx_mine", samples.CARD, samples.SOURCE)),
     "Release": (Action.CONFIGURE, ("s", "scx_fair")),
-    "Revoke": (Action.ENROLL, ("s", "scx_batch")),
-    "Reinstate": (Action.ENROLL, ("s", "ab" * 32)),
-    "Withdraw": (Action.ENROLL, ("s", "scx_mine")),
+    "Revoke": (Action.CONFIGURE, ("s", "scx_batch")),
+    "Reinstate": (Action.CONFIGURE, ("s", "ab" * 32)),
+    "Withdraw": (Action.CONFIGURE, ("s", "scx_mine")),
+    "Annotate": (Action.ANNOTATE, ("sss", "policy", "scx_batch", "good for xz")),
+    "Promote": (Action.CONFIGURE, ("s", "scx_mine")),
+    "Retire": (Action.CONFIGURE, ("ss", "scx_batch", "too slow here")),
+    "Export": (Action.CONFIGURE, ("u", 0)),
+    "Import": (Action.CONFIGURE, ("s", "key signature {}")),
 }
 # They need something to be there; their own tests show that they ask.
 LATER_VERBS = {"ReleaseHold": Action.HOLD, "Cancel": Action.VERIFY}
-READ_ONLY = {"Events", "History", "Quarantines", "Rules", "Why"}
+READ_ONLY = {
+    "Events",
+    "History",
+    "Outcomes",
+    "Quarantines",
+    "Read",
+    "ReadDeployment",
+    "Rules",
+    "Search",
+    "Why",
+}
+OF_THE_REPOSITORY = {"Annotate", "Promote", "Retire", "Export", "Import"}
 
 
 @pytest.fixture(autouse=True)
@@ -53,15 +80,21 @@ def more_policies(core: FakeCore) -> None:
     core.install(*core.policies.values(), mine)
 
 
+def interface_of(verb: str) -> str:
+    """The interface of the root object that a verb is in."""
+    return names.REPOSITORY if verb in OF_THE_REPOSITORY else names.MANAGER
+
+
 def test_every_method_but_those_that_only_read_names_a_polkit_action() -> None:
     from schedcpd.bus.deployment_interface import DeploymentInterface
     from schedcpd.bus.job_interface import JobInterface
     from schedcpd.bus.manager_interface import ManagerInterface
     from schedcpd.bus.policy_interface import PolicyInterface
+    from schedcpd.bus.repository_interface import RepositoryInterface
     from schedcpd.bus.workload_interface import WorkloadInterface
 
     actions = {}
-    with_methods = (ManagerInterface, JobInterface)
+    with_methods = (ManagerInterface, JobInterface, RepositoryInterface)
     for interface in (*with_methods, WorkloadInterface, PolicyInterface, DeploymentInterface):
         for member in vars(interface).values():
             method = getattr(member, "__dict__", {}).get("__DBUS_METHOD")
@@ -79,11 +112,11 @@ async def test_a_verb_asks_polkit_about_its_caller(
     verb: str, caller: Client, core: FakeCore, polkit: MockPolkit
 ) -> None:
     action, arguments = VERBS[verb]
-    await caller.call(verb, *arguments)
+    await caller.call(verb, *arguments, interface=interface_of(verb))
     asked = polkit.asked.get_nowait()
     assert (asked.sender, asked.action) == (caller.unique_name, action)
     assert asked.flags == 0
-    assert core.calls[0][0] == verb.lower()
+    assert core.calls[0][0] == verb.lower().removesuffix("with")
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -93,10 +126,38 @@ async def test_a_denied_verb_does_nothing(
     polkit.allowed = False
     action, arguments = VERBS[verb]
     with pytest.raises(DBusError) as refusal:
-        await caller.call(verb, *arguments)
+        await caller.call(verb, *arguments, interface=interface_of(verb))
     assert refusal.value.type == f"{ERROR}NotAuthorized"
     assert action in refusal.value.text
     assert core.calls == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("best", 0, 0), "'best' is no class; there are fair, batch, longest, latency, background"),
+        (("fair", 10_001, 0), "the weight is 10001, not from 1 to 10000"),
+        (("fair", 0, 99), "the slice is 99, not from 100 to 100000"),
+        (("fair", 0, 2**32 - 1), "the slice is 4294967295"),
+    ],
+)
+async def test_a_class_that_there_is_not_is_refused(
+    arguments: tuple[Any, ...], words: str, caller: Client, core: FakeCore
+) -> None:
+    with pytest.raises(DBusError, match=words) as refusal:
+        await caller.call("Classify", "ossuu", WORKLOAD, "scx_batch", *arguments)
+    assert refusal.value.type == "org.freedesktop.DBus.Error.InvalidArgs"
+    assert core.calls == []
+
+
+async def test_a_class_is_told_of_by_its_objects(caller: Client, core: FakeCore) -> None:
+    path = await caller.call("Classify", "ossuu", WORKLOAD, "scx_batch", "batch", 0, 5000)
+    everything = await caller.everything()
+    layer = {"kind": "batch", "weight": 0, "slice_us": 5000}
+    assert plain(everything[path][names.DEPLOYMENT]["Layer"]) == layer
+    assert plain(everything[WORKLOAD][names.WORKLOAD]["Layer"]) == layer
+    await caller.call("Detach", "o", WORKLOAD)
+    assert plain((await caller.everything())[WORKLOAD][names.WORKLOAD]["Layer"]) == {}
 
 
 async def test_reading_asks_nobody(caller: Client, polkit: MockPolkit) -> None:
@@ -119,11 +180,32 @@ async def test_a_password_is_asked_for_only_when_the_caller_allows_it(
 
 
 async def test_apply_returns_the_deployment(caller: Client, core: FakeCore) -> None:
-    path = await caller.call("Apply", "os", WORKLOAD, "scx_batch")
+    path = await caller.call("Apply", "osa{sx}", WORKLOAD, "scx_batch", {})
     assert path == names.deployment_path(2)
     assert await caller.get("ActiveDeployment") == path
-    assert core.calls == [("apply", "/system.slice/nginx.service", "scx_batch")]
+    assert core.calls == [("apply", "/system.slice/nginx.service", "scx_batch", "")]
     assert await caller.get("Workload", path, names.DEPLOYMENT) == WORKLOAD
+
+
+async def test_apply_with_parameters(caller: Client, core: FakeCore) -> None:
+    chosen = {"slice_us": -7, "fast": 1}
+    path = await caller.call("Apply", "osa{sx}", WORKLOAD, "scx_batch", chosen)
+    called = ("apply", "/system.slice/nginx.service", "scx_batch", "fast=1, slice_us=-7")
+    assert core.calls == [called]
+    assert await caller.get("Parameters", path, names.DEPLOYMENT) == chosen
+    assert await caller.get("Kind", path, names.DEPLOYMENT) == "bpf"
+
+
+@pytest.mark.parametrize(
+    ("signature", "value"), [("osa{ss}", {"slice_us": "7"}), ("osas", ["--slice-us=7"])]
+)
+async def test_parameters_are_numbers(
+    signature: str, value: object, caller: Client, core: FakeCore
+) -> None:
+    with pytest.raises(DBusError) as refusal:
+        await caller.call("Apply", signature, WORKLOAD, "scx_batch", value)
+    assert refusal.value.type == "org.freedesktop.DBus.Error.UnknownMethod"
+    assert core.calls == []
 
 
 @pytest.mark.parametrize(
@@ -140,7 +222,7 @@ async def test_apply_takes_only_what_is_there(
     workload: str, policy: str, error: str, caller: Client, core: FakeCore
 ) -> None:
     with pytest.raises(DBusError) as refusal:
-        await caller.call("Apply", "os", workload, policy)
+        await caller.call("Apply", "osa{sx}", workload, policy, {})
     assert refusal.value.type == f"{ERROR}{error}"
     assert core.calls == []
 
@@ -158,7 +240,7 @@ async def test_errors_of_the_core_have_names_and_one_line(
 ) -> None:
     core.refusal = error
     with pytest.raises(DBusError) as refusal:
-        await caller.call("Apply", "os", WORKLOAD, "scx_batch")
+        await caller.call("Apply", "osa{sx}", WORKLOAD, "scx_batch", {})
     assert refusal.value.type == f"{ERROR}{type(error).__name__}"
     assert "\n" not in refusal.value.text
     assert "Traceback" not in refusal.value.text

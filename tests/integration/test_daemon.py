@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 import signal
@@ -25,12 +26,25 @@ from schedcpd.deploy.loader import LoaderSettings
 from schedcpd.deploy.probe.probe import ProbeSettings
 from schedcpd.deploy.record import open_record
 from schedcpd.errors import LedgerDamaged
-from schedcpd.model import Deployment, DeploymentState, Mode, Objective, Origin
+from schedcpd.model import (
+    Deployment,
+    DeploymentState,
+    LayerClass,
+    LayerKind,
+    Mode,
+    Objective,
+    Origin,
+    Workload,
+    WorkloadProfile,
+    WorkloadState,
+)
+from schedcpd.profile.probes import ChildSettings
 from schedcpd.repository.policies import PolicyStore
 
 REPOSITORY = Path(__file__).parents[2]
 FAKE_CHILD = REPOSITORY / "tests/unit/fake_child.py"
 BATCH = "/system.slice/batch.service"
+WEB = "/system.slice/web.service"
 PATIENCE_S = 20.0
 
 
@@ -81,7 +95,9 @@ def make_places(tmp_path: Path) -> Places:
         ),
         ledger=tmp_path / "state/ledger.db",
         verifier=tmp_path / "verify.sock",
+        reader=tmp_path / "read.sock",
         probe=ProbeSettings(objects=tmp_path / "probes", argv=("/bin/false",)),
+        measure=ChildSettings(objects=tmp_path / "probes", argv=("/bin/false",)),
     )
 
 
@@ -113,9 +129,10 @@ def machine(tmp_path: Path) -> Machine:
 async def daemon(
     machine: Machine, bus_address: str, polkit: mock_polkit.MockPolkit
 ) -> AsyncIterator[Daemon]:
-    """The daemon, started and known on the bus."""
+    """The daemon, known on the bus and with its policies checked."""
     running = Daemon(machine.places, load(machine.places.config))
     await running.start(bus_address)
+    await running._checked.wait()
     yield running
     await running.close()
 
@@ -141,14 +158,138 @@ async def test_apply_over_the_bus_and_the_end_of_the_workload(
     await eventually(lambda: BATCH in daemon.supervisor.workloads)
     path = names.workload_path(daemon.supervisor.workloads[BATCH].workload.cgroup_id)
     async with client.connected(bus_address) as caller:
-        await caller.call("Apply", "os", path, "scx_batch")
+        await caller.call("Apply", "osa{sx}", path, "scx_batch", {"sip_percent": 7})
     active = daemon.supervisor.active
     assert active is not None
     assert (active.policy, active.state) == ("scx_batch", DeploymentState.ATTACHED)
     assert active.reason == "chosen by a person"
+    assert active.parameters == {"sip_percent": 7}
     machine.set_populated(BATCH, False)
     ended = DeploymentState.REVERTED
     await eventually(lambda: daemon.supervisor.deployments[active.id].state is ended)
+
+
+async def test_a_proposal_over_the_bus(machine: Machine, daemon: Daemon, bus_address: str) -> None:
+    machine.make_cgroup(BATCH)
+    state = WorkloadState.LEFT_ALONE
+    supervisor = daemon.supervisor
+    await eventually(
+        lambda: BATCH in supervisor.workloads and supervisor.workloads[BATCH].state is state
+    )
+    wanted = ("propose", "batch", "scx_fair", "--objective", "latency", "--reason", "it waits")
+    async with client.connected(bus_address) as caller:
+        ran = await client.schedctl(bus_address, *wanted, "--set", "slice_ns=499999")
+        assert "slice_ns is 499999, not from 500000 to 20000000 ns" in ran.err
+        assert not supervisor.deployments
+        ran = await client.schedctl(bus_address, *wanted, "--set", "slice_ns=500000")
+        assert (ran.err, ran.code) == ("", 0)
+        active = supervisor.active
+        assert active is not None
+        found = await caller.call("ReadDeployment", "t", active.id)
+        assert (found["origin"], found["state"]) == ("agent", "canary")
+        assert found["parameters"] == {"slice_ns": 500_000}
+    ran = await client.schedctl(bus_address, "optimize", "batch")
+    assert "scx_fair is canary for it already" in ran.out
+    machine.set_populated(BATCH, False)
+    await eventually(lambda: supervisor.active is None)
+    (past,) = supervisor.history(BATCH, 5)
+    assert (past.origin, past.parameters) == (Origin.AGENT, {"slice_ns": 500_000})
+
+
+async def test_a_file_that_nobody_reads(machine: Machine, daemon: Daemon, bus_address: str) -> None:
+    machine.make_cgroup(BATCH)
+    (machine.places.cgroup / BATCH.lstrip("/") / "cgroup.procs").write_text("4711\n")
+    await eventually(lambda: BATCH in daemon.supervisor.workloads)
+    ran = await client.schedctl(bus_address, "read-file", "batch", "Makefile")
+    assert f"{machine.places.reader}: No such file" in " ".join(ran.err.split())
+
+
+def install_layers(machine: Machine) -> None:
+    """A policy with classes, and news of a token for it."""
+    folder = machine.places.loader.schedulers / "scx_layers"
+    folder.mkdir()
+    (folder / "scx_layers.bpf.o").write_bytes(b"object")
+    card = (REPOSITORY / "schedulers/scx_fair/scx_fair.toml").read_text()
+    card = card.replace('name = "scx_fair"', 'name = "scx_layers"', 1)
+    (folder / "scx_layers.toml").write_text(f'{card}\n[maps.layers]\nrole = "classes"\n')
+    (machine.places.loader.tokens / "scx_layers.token").touch()
+
+
+def machine_policy(daemon: Daemon) -> str:
+    """The policy that is attached for the whole machine."""
+    active = daemon.supervisor.active
+    return active.policy if active is not None and not active.workload_id else ""
+
+
+async def test_classes_over_the_bus_and_the_end_of_the_workloads(
+    machine: Machine, daemon: Daemon, bus_address: str
+) -> None:
+    install_layers(machine)
+    supervisor = daemon.supervisor
+    for path in (BATCH, WEB):
+        machine.make_cgroup(path)
+    await eventually(lambda: {BATCH, WEB} <= supervisor.workloads.keys())
+    await eventually(lambda: "scx_layers" in supervisor.policies)
+    for unit, kind in (("web", "latency"), ("batch", "batch")):
+        ran = await client.schedctl(bus_address, "apply", unit, "scx_layers", "--class", kind)
+        assert (ran.err, ran.code) == ("", 0)
+    assert machine_policy(daemon) == "scx_layers"
+    assert supervisor.yielding == (BATCH,)
+    assert "Classes     web.service: latency" in (await client.schedctl(bus_address, "status")).out
+    machine.set_populated(BATCH, False)
+    await eventually(lambda: not supervisor.yielding)
+    assert machine_policy(daemon) == "scx_layers"
+    ran = await client.schedctl(bus_address, "revert", "web")
+    assert ran.out.startswith("web.service is on its own. The kernel default schedules.")
+    assert machine_policy(daemon) == ""
+    history = (await client.schedctl(bus_address, "history")).out
+    assert history.count("scx_layers") == 3
+    assert "the whole m" in history
+
+
+async def test_a_second_workload_gets_a_class_and_the_first_one_too(
+    machine: Machine, daemon: Daemon, bus_address: str
+) -> None:
+    install_shipped(machine, "scx_layers")
+    supervisor = daemon.supervisor
+    await eventually(lambda: "scx_layers" in supervisor.policies)
+
+    async def profile(workload: Workload) -> WorkloadProfile:
+        return batch_profile()  # there is no probe here that says how long a service waits
+
+    supervisor.configure(Mode.AUTO, 0.0)  # the first one needs not have had its policy for long
+    supervisor._stages = replace(supervisor._stages, profile=profile)
+    machine.make_cgroup(BATCH)
+    await eventually(lambda: is_attached(daemon, "scx_batch"))
+    machine.make_cgroup(WEB)
+    await eventually(lambda: is_attached(daemon, "scx_layers"))
+    given = {supervisor.workloads[path].layer for path in (BATCH, WEB)}
+    assert given == {LayerClass(LayerKind.BATCH)}
+    await eventually(lambda: not supervisor._deployer.proving)
+    ran = await client.schedctl(bus_address, "why", "batch")
+    assert "moved from scx_batch, by which it gains 22%" in ran.out
+    ran = await client.schedctl(bus_address, "status", "--json")
+    assert [one["kind"] for one in json.loads(ran.out)["classes"]] == ["batch", "batch"]
+    machine.set_populated(WEB, False)
+    machine.set_populated(BATCH, False)
+    await eventually(lambda: not supervisor._deployer.classes.classified)
+    assert is_attached(daemon, "scx_layers"), "for a while"
+
+
+def install_shipped(machine: Machine, name: str) -> None:
+    """A policy of the package by its own card, and news of a token for it."""
+    folder = machine.places.loader.schedulers / name
+    folder.mkdir()
+    (folder / f"{name}.bpf.o").write_bytes(b"object")
+    shutil.copy(REPOSITORY / "schedulers" / name / f"{name}.toml", folder)
+    (machine.places.loader.tokens / f"{name}.token").touch()
+
+
+def is_attached(daemon: Daemon, policy: str) -> bool:
+    """Whether a policy has got through its canary, if it had one."""
+    active = daemon.supervisor.active
+    running = active is not None and active.state is DeploymentState.ATTACHED
+    return running and active is not None and active.policy == policy
 
 
 async def test_bus_that_goes_away_ends_the_daemon_and_its_policy(
@@ -229,6 +370,44 @@ async def test_canary_from_its_beginning_to_its_end(machine: Machine, daemon: Da
     known = daemon.supervisor._deployer.deployments.known_good(BATCH)
     assert known is not None
     assert known.policy == "scx_batch"
+
+
+def batch_profile() -> WorkloadProfile:
+    """What a batch looks like on a machine with as many CPUs as this one."""
+    cpus = os.cpu_count() or 1
+    crowd = 10.0 * cpus
+    return WorkloadProfile(
+        *(time.time(), 0.3, 10 * cpus, 10 * cpus, crowd, float(cpus), 0.0, 0.99, 0.0, 9.0),
+        workers=crowd,
+        worker_share=0.97,
+        worker_threads=1.0,
+        worker_age_s=3.2,
+        worker_program="xz",
+    )
+
+
+async def test_plan_is_made_from_the_cards_and_from_what_was_learnt(
+    machine: Machine, daemon: Daemon
+) -> None:
+    machine.make_cgroup(BATCH)
+    supervisor = daemon.supervisor
+    await eventually(lambda: BATCH in supervisor.workloads)
+    workload = supervisor.workloads[BATCH].workload
+    plan = daemon._plan(workload, batch_profile(), {})
+    assert (plan.policy, plan.objective) == ("scx_batch", Objective.MAKESPAN)
+    assert daemon._still_fits(batch_profile(), plan)
+    assert daemon._plan(workload, batch_profile(), {"scx_batch": "no token"}).policy is None
+    tripped = Deployment(
+        *(1, BATCH, "scx_batch", Origin.AUTOMATIC, DeploymentState.TRIPPED, 1.0),
+        object_sha256=supervisor.policies["scx_batch"].object_sha256,
+        reason="others waited",
+    )
+    daemon._outcomes.learn(tripped, workload, plan)
+    after = daemon._plan(workload, batch_profile(), {})
+    assert after.policy is None
+    assert "did harm once here (others waited)" in after.candidates[-1].evidence
+    daemon._outcomes.forgive("scx_batch")
+    assert daemon._plan(workload, batch_profile(), {}).policy == "scx_batch"
 
 
 async def test_stop_in_the_middle_of_a_canary(
@@ -343,7 +522,8 @@ async def test_ledger_that_cannot_be_opened_means_advice(
 
 async def test_missing_probe_is_told(daemon: Daemon) -> None:
     def told() -> bool:
-        return any("not measured" in event.message for event in daemon.supervisor.events(20))
+        said = " ".join(event.message for event in daemon.supervisor.events(20))
+        return "is not measured" in said and "is not learnt" in said
 
     await eventually(told)
 

@@ -6,8 +6,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
+from dataclasses import replace
 
 import pytest
 
@@ -15,6 +17,7 @@ from integration import client, samples
 from integration.client import schedctl, schedctl_process, schedctl_started
 from integration.fake_core import FakeCore
 from integration.mock_polkit import MockPolkit
+from schedclient.exit import ExitCode
 from schedcpd.bus.service import BusService, serve
 from schedcpd.errors import (
     Busy,
@@ -22,14 +25,26 @@ from schedcpd.errors import (
     ForeignScheduler,
     KernelRejected,
     LimitsSet,
+    MapRefused,
+    NoClasses,
     NoSchedExt,
+    NotApplied,
     TokenRefused,
 )
-from schedcpd.model import DeploymentState, KernelState
-from schedctl.exit import ExitCode
+from schedcpd.model import DeploymentState, KernelState, SchedulingProfile, WorkloadClass
 
 EVERY_READER = (("status",), ("list",), ("show", "77"), ("policies",), ("log",), ("doctor",))
-EVERY_VERB = (("apply", "77", "scx_batch"), ("revert",), ("pause",), ("resume",))
+EVERY_VERB = (
+    ("apply", "77", "scx_batch"),
+    ("apply", "77", "scx_batch", "--class", "batch"),
+    ("optimize", "77"),
+    ("propose", "77", "scx_batch", "--objective", "latency", "--reason", "it waits"),
+    ("read-file", "77", "Makefile"),
+    ("revert",),
+    ("revert", "77"),
+    ("pause",),
+    ("resume",),
+)
 
 
 @pytest.mark.usefixtures("service")
@@ -120,6 +135,38 @@ async def test_list_and_show(bus_address: str) -> None:
 
 
 @pytest.mark.usefixtures("service")
+async def test_show_tells_what_the_scheduler_did(bus_address: str, core: FakeCore) -> None:
+    figures = (2.5, 36.0, 40.0, 25.0, 0.125, 12.0, 300.0, 0.5, 0.04, 0.0, 0.25, 16.7)
+    seen = SchedulingProfile(0.5, 32, 1.9, 28.0, *figures)
+    profile = samples.profile(work=WorkloadClass.BATCH, command="make -j40", scheduling=seen)
+    known = samples.record(profiled=profile)
+    known = replace(known, workload=replace(known.workload, identity="unit batch.service"))
+    core.workloads[known.workload.id] = known
+    core.workload_changed.emit(known)
+    ran = await schedctl(bus_address, "show", "batch")
+    assert "Known as    unit batch.service" in ran.out
+    assert "Work        batch" in ran.out
+    told = " ".join(ran.out.partition("Tasks")[2].partition("Programs")[0].split())
+    assert told == (
+        "32 tasks looked at, ran 2.5 ms at a time, waited 36.0 ms, slept 12 times a second, "
+        "preempted 300 times a second, 40 processes began a second, half of those that ended lived "
+        "under 125 ms, asleep 50% for storage and 25% for a time, woke up every 16.7 ms"
+    )
+    shown = json.loads((await schedctl(bus_address, "show", "batch", "--json")).out)
+    assert shown["identity"] == "unit batch.service"
+    assert (shown["profile"]["work"], shown["profile"]["command"]) == ("batch", "make -j40")
+    assert shown["profile"]["scheduling"]["mean_wait_ms"] == 36.0
+    assert shown["profile"]["scheduling"]["tasks"] == 32
+
+
+@pytest.mark.usefixtures("service")
+async def test_show_without_a_closer_look(bus_address: str) -> None:
+    shown = json.loads((await schedctl(bus_address, "show", "batch", "--json")).out)
+    assert shown["profile"]["scheduling"] == {}
+    assert "Tasks" not in (await schedctl(bus_address, "show", "batch")).out
+
+
+@pytest.mark.usefixtures("service")
 async def test_policies(bus_address: str) -> None:
     ran = await schedctl(bus_address, "policies")
     assert ran.out.splitlines()[1].split()[:3] == ["scx_batch", "1.0", "one"]
@@ -141,11 +188,64 @@ async def test_verbs(bus_address: str, core: FakeCore) -> None:
     resumed = await schedctl(bus_address, "resume", "--json")
     assert json.loads(resumed.out)["mode"] == "auto"
     assert core.calls == [
-        ("apply", "/system.slice/nginx.service", "scx_batch"),
+        ("apply", "/system.slice/nginx.service", "scx_batch", ""),
         ("revert",),
         ("pause",),
         ("resume",),
     ]
+
+
+@pytest.mark.usefixtures("service")
+async def test_classes(bus_address: str, core: FakeCore) -> None:
+    layers = samples.policy("scx_layers")
+    core.install(*core.policies.values(), layers)
+    first = await schedctl(bus_address, "apply", "nginx", "scx_layers", "--class", "latency")
+    assert first.out == "nginx.service is latency in scx_layers (deployment 3, set in 1.3 ms).\n"
+    more = ("--class=batch", "--weight=300", "--slice=5000", "--json")
+    second = json.loads((await schedctl(bus_address, "apply", "77", "scx_layers", *more)).out)
+    assert second["layer"] == {"kind": "batch", "weight": 300, "slice_us": 5000}
+    status = (await schedctl(bus_address, "status")).out
+    assert re.search(r"Scheduler   scx_layers, attached .* ago for the whole machine", status)
+    assert re.search(r"Classes     nginx.service: latency, since .* ago, set in 1.3 ms\n", status)
+    assert "            batch.service: batch, weight 300, slice 5000 us, since" in status
+    shown = json.loads((await schedctl(bus_address, "status", "--json")).out)["classes"]
+    assert [(one["workload_id"], one["kind"], one["set_ms"]) for one in shown] == [
+        ("/system.slice/nginx.service", "latency", 1.26),
+        ("/system.slice/batch.service", "batch", 1.26),
+    ]
+    shown_one = (await schedctl(bus_address, "show", "77")).out
+    assert "Class       batch, weight 300, slice 5000 us" in shown_one
+    assert re.search(r"4: scx_layers attached .* ago; set in 1.3 ms", shown_one)
+    taken = await schedctl(bus_address, "revert", "77")
+    assert taken.out == "batch.service is on its own. scx_layers is attached.\n"
+    assert "Class" not in (await schedctl(bus_address, "show", "77")).out
+    assert "Classes     nginx.service: latency" in (await schedctl(bus_address, "status")).out
+    assert core.calls == [
+        ("classify", "/system.slice/nginx.service", "scx_layers", "latency"),
+        (
+            *("classify", "/system.slice/batch.service", "scx_layers"),
+            "batch, weight 300, slice 5000 us",
+        ),
+        ("detach", "/system.slice/batch.service"),
+    ]
+
+
+@pytest.mark.usefixtures("service")
+async def test_many_classes_are_counted(bus_address: str, core: FakeCore) -> None:
+    for number in range(100, 112):
+        core.put(samples.record(f"/w{number}.service", number))
+        ran = await schedctl(bus_address, "apply", str(number), "scx_batch", "--class", "fair")
+        assert ran.code == ExitCode.OK
+    status = (await schedctl(bus_address, "status")).out
+    assert "w107.service: fair" in status
+    assert "w108.service" not in status
+    assert "and 4 more; 'schedctl show' tells of each" in status
+
+
+@pytest.mark.usefixtures("service")
+async def test_history_of_the_whole_machine(bus_address: str, core: FakeCore) -> None:
+    core.past = (samples.deployment(1, workload_id=""),)
+    assert "the whole machine" in (await schedctl(bus_address, "history")).out
 
 
 @pytest.mark.usefixtures("service")
@@ -169,6 +269,9 @@ async def test_not_authorised(bus_address: str, core: FakeCore, polkit: MockPolk
         (KernelRejected("scx_batch", "load", "no"), ExitCode.REFUSED, "journalctl"),
         (Ejected("scx_batch", 1026, "stall"), ExitCode.REFUSED, "journalctl"),
         (Busy("another change is under way"), ExitCode.BUSY, "try again"),
+        (NoClasses("scx_batch"), ExitCode.USAGE, "attach it without one"),
+        (NotApplied("/a.service"), ExitCode.NOT_FOUND, "'schedctl status' shows"),
+        (MapRefused("scx_layers", "layers", "it is full"), ExitCode.ERROR, "it is full"),
         (ValueError("a bug"), ExitCode.ERROR, "journalctl -u schedcpd"),
     ],
 )
@@ -192,6 +295,12 @@ async def test_each_error_has_its_code_and_says_what_to_do(
         (("status", "extra"), 2, "unrecognized arguments"),
         (("apply",), 2, "WORKLOAD"),
         (("apply", "77"), 2, "POLICY"),
+        (("apply", "77", "scx_batch", "--class", "best"), 2, "invalid choice: 'best'"),
+        (("apply", "77", "scx_batch", "--weight", "9"), 2, "go with a --class"),
+        (("apply", "77", "scx_batch", "--class=fair", "--weight=0"), 2, "not a number from 1 to"),
+        (("apply", "77", "scx_batch", "--class=fair", "--slice=99"), 2, "not a number from 100"),
+        (("apply", "77", "scx_batch", "--class=fair", "--slice=many"), 2, "not a number from"),
+        (("revert", "nothing"), 9, "'schedctl list' shows"),
         (("log", "-n", "-1"), 2, ""),
         (("log", "-n", "many"), 2, "not a number from 0 to 1000"),
         (("log", "-n", "1001"), 2, "not a number from 0 to 1000"),
@@ -316,8 +425,8 @@ async def test_doctor(bus_address: str, core: FakeCore) -> None:
 
 
 def test_names_are_those_of_the_daemon() -> None:
+    from schedclient import names as ours
     from schedcpd.bus import names as theirs
-    from schedctl import names as ours
 
     for name in ("BUS_NAME", "ERROR_PREFIX", "MANAGER", "WORKLOAD", "POLICY", "DEPLOYMENT"):
         assert getattr(ours, name) == getattr(theirs, name)

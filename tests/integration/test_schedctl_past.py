@@ -15,10 +15,10 @@ from integration import client, samples
 from integration.client import schedctl, schedctl_process, schedctl_started
 from integration.fake_core import FakeCore
 from integration.mock_polkit import MockPolkit
+from schedclient.exit import ExitCode
 from schedcpd.bus.service import serve
 from schedcpd.errors import Held, LedgerDamaged, NotVerified, Quarantined, VerifierLost
-from schedcpd.model import DeploymentState, Mode
-from schedctl.exit import ExitCode
+from schedcpd.model import Candidate, DeploymentState, Mode, Objective, Plan
 
 NGINX = "/system.slice/nginx.service"
 TRIPPED = replace(
@@ -44,9 +44,54 @@ async def test_why(bus_address: str, core: FakeCore) -> None:
         "            scx_batch was refused: \ufffd[2J\n"
     )
     shown = json.loads((await schedctl(bus_address, "why", "nginx", "--json")).out)
-    assert shown == {"workload_id": NGINX, "why": list(core.reasons[NGINX])}
+    nothing = dict.fromkeys(("advice", "objective", "reason", "sentence"), "")
+    why = list(core.reasons[NGINX])
+    assert shown == {
+        "workload_id": NGINX,
+        "why": why,
+        "profile": {},
+        "candidates": [],
+        **nothing,
+    }
     core.reasons[NGINX] = ()
     assert "nothing has been decided" in (await schedctl(bus_address, "why", "78")).out
+
+
+@pytest.mark.usefixtures("service")
+async def test_why_shows_what_was_weighed(bus_address: str, core: FakeCore) -> None:
+    card = "+22% for a batch, by its card: \x1b[2J and a long list of what was measured"
+    weighed = (
+        Candidate("scx_batch", 0.22, card, "in quarantine"),
+        Candidate("", 0.0, "what every policy is compared with"),
+        Candidate("scx_fair", -0.031, "-3% in 1 canary here"),
+    )
+    plan = Plan(None, Objective.MAKESPAN, "A batch, but in quarantine", candidates=weighed)
+    known = samples.record(NGINX, 78, profiled=samples.profile(), plan=plan)
+    core.workloads[NGINX] = known
+    core.workload_changed.emit(known)
+    core.reasons[NGINX] = ("plan: A batch, but in quarantine",)
+    ran = await schedctl(bus_address, "why", "nginx")
+    assert f"Seen        {samples.profile().sentence}" in ran.out
+    assert "Features    40 processes with 40 threads, 39.5 runnable" in ran.out
+    assert ran.out.endswith(
+        "\n"
+        "CANDIDATE          GAIN  EVIDENCE\n"
+        "scx_batch        +22.0%  +22% for a batch, by its card: \ufffd[2J and a long list of\n"
+        "                         what was measured\n"
+        "kernel default        0  what every policy is compared with\n"
+        "scx_fair          -3.1%  -3% in 1 canary here\n"
+        "\n"
+        "Rejected    scx_batch: in quarantine\n"
+    )
+    shown = json.loads((await schedctl(bus_address, "why", "nginx", "--json")).out)
+    assert shown["candidates"][0] == {
+        "policy": "scx_batch",
+        "score": 0.22,
+        "evidence": card,
+        "objection": "in quarantine",
+    }
+    assert (shown["advice"], shown["objective"]) == ("", "makespan")
+    assert shown["profile"]["processes"] == 40
 
 
 @pytest.mark.usefixtures("service")

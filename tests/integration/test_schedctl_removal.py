@@ -17,14 +17,14 @@ from integration.client import REPOSITORY, Client, schedctl
 from integration.fake_core import FakeCore
 from integration.mock_polkit import MockPolkit
 from integration.test_daemon import Machine, eventually, machine
+from schedclient.exit import ExitCode
 from schedcpd.config import load
 from schedcpd.daemon import Daemon
 from schedcpd.errors import VerifierLost
 from schedcpd.verify import host, serve
-from schedctl.exit import ExitCode
 
 __all__ = ["machine"]
-ENROLL = "org.schedcp.daemon1.enroll"
+CONFIGURE = "org.schedcp.daemon1.configure"
 DIGEST = "ab" * 32
 FAIR = REPOSITORY / "schedulers/scx_fair/scx_fair.toml"
 # As the real child, which is not installed where the tests run.
@@ -46,14 +46,14 @@ async def test_revoke_and_undo(bus_address: str, core: FakeCore, polkit: MockPol
         "scx_batch is revoked and cannot be attached; "
         "'schedctl revoke --undo scx_batch' takes that back.\n"
     )
-    assert polkit.asked.get_nowait().action == ENROLL
+    assert polkit.asked.get_nowait().action == CONFIGURE
     shown = " ".join((await schedctl(bus_address, "policies", "scx_batch")).out.split())
     assert "Loadable no: it was revoked; 'schedctl revoke --undo scx_batch' takes that" in shown
     ran = await schedctl(bus_address, "revoke", "--undo", "scx_batch")
     assert ran.out == (
         "scx_batch is not revoked any more; 'schedctl verify scx_batch' gives it its token.\n"
     )
-    assert polkit.asked.get_nowait().action == ENROLL
+    assert polkit.asked.get_nowait().action == CONFIGURE
     ran = await schedctl(bus_address, "revoke", "--undo", "cd" * 32)
     assert ran.out == "The object is not revoked any more.\n"
     assert core.calls == [
@@ -69,7 +69,7 @@ async def test_withdraw(bus_address: str, core: FakeCore, polkit: MockPolkit) ->
     assert "From enrolled on this machine" in shown
     ran = await schedctl(bus_address, "withdraw", "scx_mine")
     assert ran.out == "scx_mine is withdrawn: it is not in the repository any more.\n"
-    assert polkit.asked.get_nowait().action == ENROLL
+    assert polkit.asked.get_nowait().action == CONFIGURE
     assert (await schedctl(bus_address, "policies", "--names")).out == "scx_batch\nscx_fair\n"
     ran = await schedctl(bus_address, "withdraw", "scx_batch")
     assert ran.code == ExitCode.ERROR
@@ -130,7 +130,7 @@ async def test_a_denied_caller(
     polkit.allowed = False
     ran = await schedctl(bus_address, *arguments)
     assert (ran.code, ran.out) == (ExitCode.NOT_AUTHORISED, "")
-    assert ENROLL in ran.err
+    assert CONFIGURE in ran.err
     assert core.calls == []
 
 

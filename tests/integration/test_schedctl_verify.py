@@ -17,12 +17,12 @@ from integration import client, samples
 from integration.client import schedctl, schedctl_process
 from integration.fake_core import FakeCore
 from integration.mock_polkit import MockPolkit
+from schedclient.exit import ExitCode
 from schedcpd.bus.service import serve
 from schedcpd.errors import Busy, VerifierLost
 from schedcpd.model import JobState, StageOutcome, StageReport, VerifyStage
 from schedctl.__main__ import run
 from schedctl.context import Context
-from schedctl.exit import ExitCode
 from schedctl.parser.build import parse
 from schedctl.report import Report
 

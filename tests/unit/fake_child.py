@@ -22,11 +22,17 @@ def say(**message: object) -> None:
     sys.stdout.flush()
 
 
-def behave_before(policy: str) -> None:
-    if policy.startswith("fail:"):
-        error = policy.partition(":")[2]
+def refuse(policy: str) -> bool:
+    """Whether the policy is one that is refused."""
+    what, _, error = policy.partition(":")
+    if what == "fail":
         say(**{**FAILED, "error": error, "exit": EXIT if error == "Ejected" else None})
-    elif policy == "silent":
+    return what == "fail"
+
+
+def behave_before(policy: str) -> None:
+    """Never return, for the policies that the child is lost through."""
+    if policy == "silent":
         time.sleep(60)
     elif policy == "garbage":
         sys.stdout.write("this is no JSON\n")
@@ -70,14 +76,32 @@ def misbehave(policy: str, command: str) -> None:
         sys.exit(9)
 
 
+def update(policy: str, request: dict[str, object], entries: dict[str, object]) -> None:
+    """Take the entries of a map, or not; the answer shows what there is."""
+    number = request["number"]
+    if policy == "updates-badly":
+        say(event="updated", number=number)
+    elif request["map"] == policy:
+        say(event="updated", number=number, refused="it is full")
+    else:
+        entries.update(request["updates"])  # type: ignore[call-overload]
+        for key in request["deletions"]:  # type: ignore[attr-defined]
+            entries.pop(key, None)
+        shown = json.dumps(entries) if policy == "shows" else ""
+        say(event="updated", number=number, refused=shown)
+
+
 def serve(policy: str) -> None:
-    counters = {"nr_enqueued": 0}
+    counters, entries = {"nr_enqueued": 0}, dict[str, object]()
     for line in sys.stdin:
         counters["nr_enqueued"] += 1
-        command = json.loads(line)["command"]
+        request = json.loads(line)
+        command = request["command"]
         misbehave(policy, command)
         if policy == "nonsense":
             say(event="what")
+        elif command == "update":
+            update(policy, request, entries)
         elif command in ("suspend", "resume"):
             if not switch(policy, command, counters):
                 return
@@ -91,14 +115,32 @@ def serve(policy: str) -> None:
             say(event="status", exit=None, counters=counters)
 
 
+def await_request() -> dict[str, str]:
+    """The next request, if there is one."""
+    line = sys.stdin.readline()
+    return json.loads(line) if line else sys.exit()  # type: ignore[no-any-return]
+
+
+def check(policy: str, number: int) -> None:
+    if not refuse(policy):
+        behave_before(policy)
+        told = f"{os.getpid()} {number}" if policy == "counts" else "valid until tomorrow"
+        say(event="admissible", token=told)
+    if policy == "dies-later":
+        sys.exit(7)
+
+
 def main() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    request = json.loads(sys.stdin.readline())
+    request, number = await_request(), 0
+    while request["check_only"]:
+        number += 1
+        check(request["policy"], number)
+        request = await_request()
     policy = request["policy"]
-    behave_before(policy)
-    if request["check_only"]:
-        say(event="admissible", token="valid until tomorrow")
+    if refuse(policy):
         return
+    behave_before(policy)
     ops = {"echo": json.dumps(request), "echo-digest": request["object_sha256"]}.get(policy, policy)
     say(event="attached", ops=ops[:128], enable_seq=3, load_ms=12.5, attach_ms=40)
     if policy == "ejected-soon":

@@ -32,6 +32,8 @@ def main() -> None:
             channel.send(b"x" * 100_000)
         case "map-only":
             socket.send_fds(channel, [b"attached"], memfds("m"))
+        case "two":
+            socket.send_fds(channel, [b"attached"], memfds("ma"))
         case "too-many":
             socket.send_fds(channel, [b"attached"], memfds("m" * 200))
         case _:

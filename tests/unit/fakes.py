@@ -4,15 +4,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+import struct
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from random import Random
 from typing import cast
 
+from schedcpd.deploy.attaching import Kernel
 from schedcpd.deploy.breaker import GuardSample, limits_for
 from schedcpd.deploy.canary import CanarySettings
 from schedcpd.deploy.conduct import Instruments, Score
-from schedcpd.deploy.deployer import Deployer, Kernel
+from schedcpd.deploy.deployer import Deployer
 from schedcpd.deploy.ledger import KnownGood, Ledger
 from schedcpd.deploy.loader import Attached
 from schedcpd.deploy.messages import LoaderStatus
@@ -24,16 +26,20 @@ from schedcpd.model import (
     Card,
     Deployment,
     ExitRecord,
+    Fit,
     KernelState,
+    MapRole,
     Objective,
     Policy,
     Quarantine,
     Transition,
     Tunable,
     Workload,
+    WorkloadClass,
     WorkloadKind,
 )
 
+FIT = Fit(0.22, Objective.MAKESPAN, "40 files compressed at once took 0.78 times as long")
 UNREGISTERED = ExitRecord(64, 0, "unregistered from user space", "")
 
 
@@ -55,6 +61,7 @@ def make_card(name: str = "scx_batch", targeted: bool = True) -> Card:
             Tunable(tunable, "u64", "", 0, 0, 2**64 - 1, "", role) for tunable, role in roles
         ),
         counters={},
+        fits={WorkloadClass.BATCH: FIT} if name == "scx_batch" else {},
     )
 
 
@@ -65,6 +72,14 @@ def make_policy(name: str = "scx_batch", admissible: bool = True) -> Policy:
         admissible,
         "valid" if admissible else "no token",
     )
+
+
+def make_policy_with_maps(name: str = "scx_layers") -> Policy:
+    """A policy for the whole machine that has classes and takes hints."""
+    maps = {"layers": MapRole.CLASSES, "hints": MapRole.HINTS}
+    policy = make_policy(name)
+    card = replace(policy.card, maps=maps, tunables=(), ignores=())
+    return replace(policy, card=card)
 
 
 def make_workload(path: str = "/system.slice/batch.service", cgroup_id: int = 77) -> Workload:
@@ -154,9 +169,11 @@ class FakeLedger:
         object_sha256: str,
         policy: str,
         canary: Canary | None,
+        parameters: Mapping[str, int],
     ) -> None:
         self._write()
-        good = KnownGood(workload_id, kernel_release, object_sha256, policy, 1.0, canary)
+        what = (workload_id, kernel_release, object_sha256, policy)
+        good = KnownGood(*what, 1.0, canary, dict(parameters))
         self.good[workload_id, kernel_release] = good
 
     def known_good(self, workload_id: str, kernel_release: str) -> KnownGood | None:
@@ -172,6 +189,9 @@ class FakeHolder:
         self.parameters = dict(parameters)
         self.object_sha256 = ""
         self.detached = False
+        self.maps: dict[str, dict[bytes, bytes]] = {}  # live maps, by name
+        self.updates = 0
+        self.map_refusal: SchedcpError | None = None  # of updates
         self.refusal: SchedcpError | None = None  # of the next suspend or resume
         self.gate = asyncio.Event()  # both wait for it
         self.gate.set()
@@ -181,6 +201,18 @@ class FakeHolder:
 
     async def status(self) -> LoaderStatus:
         return LoaderStatus(None, {"nr_enqueued": 3})
+
+    async def update_map(
+        self, name: str, updates: Mapping[bytes, bytes], deletions: Collection[bytes] = ()
+    ) -> None:
+        await asyncio.sleep(0)
+        if self.map_refusal is not None:
+            raise self.map_refusal
+        self.updates += 1
+        entries = self.maps.setdefault(name, {})
+        for key in deletions:
+            entries.pop(key, None)
+        entries.update(updates)
 
     async def suspend(self) -> LoaderStatus:
         await self._switch("")
@@ -220,19 +252,35 @@ HARM = replace(GOOD, others_wait_p99_ns=2_000_000_000)
 
 
 class FakeMeter:
-    """Says what the test wants, by whether a policy is in the kernel."""
+    """Says what the test wants, by whether a policy is in the kernel.
+
+    ``classed`` has what a workload gets while it has a class, ``harmful`` those whose class is
+    harm to others, both by cgroup id.
+    """
 
     def __init__(self, kernel: FakeKernel) -> None:
         self._kernel = kernel
         self.candidate = self.default = GOOD
+        self.classed: dict[int, GuardSample] = {}
+        self.harmful: set[int] = set()
         self.windows: list[str] = []
 
     def sample(self, workload: Workload, counters: Mapping[str, int] | None = None) -> Sample:
-        return Sample(self._kernel.now)
+        return Sample(self._kernel.now, own=frozenset({workload.cgroup_id}))
 
     def window(self, before: Sample, after: Sample) -> GuardSample:
         self.windows.append(self._kernel.policy)
-        return self.candidate if self._kernel.policy else self.default
+        if not self._kernel.policy:
+            return self.default
+        classified = self._classified()
+        if self.harmful & classified:
+            return HARM
+        own = next((self.classed[one] for one in after.own & classified & set(self.classed)), None)
+        return own or self.candidate
+
+    def _classified(self) -> frozenset[int]:
+        maps = self._kernel.holders[-1].maps
+        return frozenset(struct.unpack("=Q", key)[0] for key in maps.get("layers", ()))
 
 
 class FakeKernel:
@@ -291,9 +339,16 @@ class FakeKernel:
         """Let a window pass, soon."""
         self._windows.release()
 
-    def score(self, policy: Policy, objective: Objective, canary: bool) -> Score:
+    def score(
+        self, policy: Policy, objective: Objective, canary: bool, incumbent: float | None
+    ) -> Score:
         turns = CanarySettings(
-            "throughput", 1.0, 0.0, min_pairs=2, max_pairs=2, margin=0.1, non_inferiority=True
+            *("throughput", 1.0, 0.0),
+            min_pairs=2,
+            max_pairs=2,
+            margin=0.1,
+            non_inferiority=incumbent is None,
+            incumbent=incumbent,
         )
         limits = limits_for(Objective.MAKESPAN)
         return Score(limits, 1.0, 0.0, turns if canary else None, Objective.MAKESPAN)

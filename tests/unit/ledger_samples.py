@@ -17,9 +17,16 @@ from schedcpd.model import (
     Deployment,
     DeploymentState,
     ExitRecord,
+    LayerClass,
+    LayerKind,
+    Objective,
     Origin,
+    Outcome,
+    OutcomeKind,
+    PolicyKind,
     Quarantine,
     Transition,
+    WorkloadClass,
 )
 
 NOW = 1000.0
@@ -55,11 +62,37 @@ def deployment(ident: int, workload_id: str = BATCH, ended_at: float = 0.0) -> D
         object_sha256="a" * 64,
         canary=WON if ended_at else None,
         revert_ms=81.5,
+        layer=LayerClass(LayerKind.BATCH, 300, 5000) if ended_at else None,
+        parameters={"batch_weight": 2**62, "shift": -3} if ended_at else {},
+        kind=PolicyKind.FOREIGN if ended_at else PolicyKind.BPF,
+        ops="lavd_" if ended_at else "",
     )
 
 
 def harm(policy: str = "scx_batch", workload_id: str = BATCH) -> Quarantine:
     return Quarantine(f"sha of {policy}", policy, KERNEL, workload_id, NOW, "it stalled")
+
+
+def outcome(number: int, workload: str = BATCH) -> Outcome:
+    return Outcome(
+        deployment=number,
+        at=NOW,
+        workload=workload,
+        work=WorkloadClass.BATCH,
+        objective=Objective.MAKESPAN,
+        policy="scx_batch",
+        object_sha256="a" * 64,
+        kernel_release=KERNEL,
+        topology="cpus 2, llc 1",
+        kind=OutcomeKind.EFFECT,
+        metric="jobs",
+        effect=-0.1,
+        low=-0.25,
+        high=0.125,
+        pairs=6,
+        reason="others \udce9 waited",
+        parameters={"slice_ns": 1_000_000},
+    )
 
 
 @contextmanager
@@ -73,7 +106,7 @@ def opened(path: Path) -> Iterator[Ledger]:
 
 State = tuple[object, ...]
 
-EMPTY: State = ((), (), (), (None, None))
+EMPTY: State = ((), (), (), (), (None, None))
 
 
 def state_of(ledger: Ledger) -> State:
@@ -82,6 +115,7 @@ def state_of(ledger: Ledger) -> State:
         ledger.transitions(10_000),
         ledger.deployments(10_000),
         ledger.quarantines(),
+        ledger.outcomes(),
         tuple(ledger.known_good(workload_id, KERNEL) for workload_id in WORKLOADS),
     )
 
@@ -110,6 +144,9 @@ def write_everything(ledger: Ledger) -> Iterator[Callable[[], object]]:
     yield lambda: ledger.promote(ODD, KERNEL, "c" * 64, "scx_fair", WON)
     yield lambda: ledger.release("scx_batch")
     yield lambda: ledger.save_deployment(deployment(2, ended_at=NOW))
+    yield lambda: ledger.save_outcome(outcome(1))
+    yield lambda: ledger.save_outcome(outcome(2, ODD))
+    yield lambda: ledger.forget_outcome(1)
     yield ledger.close_run
 
 

@@ -68,11 +68,15 @@ def kernel_btf(*names: str, broken: Sequence[str] = (), implicit: Sequence[str] 
     return maker.blob()
 
 
+OPTIONAL_AT = 160  # of cgroup_set_bandwidth; the name before it has 128 bytes
+
+
 def ops_btf() -> bytes:
     """The types of a compiled policy."""
     maker = BtfMaker()
     maker.integer()
-    maker.struct("sched_ext_ops", {"timeout_ms": 8, "hotplug_seq": 16, "name": 24})
+    members = {"timeout_ms": 8, "hotplug_seq": 16, "name": 24}
+    maker.struct("sched_ext_ops", {**members, "cgroup_set_bandwidth": OPTIONAL_AT})
     return maker.blob()
 
 

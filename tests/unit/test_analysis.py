@@ -399,6 +399,22 @@ def test_a_count_that_is_not_bounded_counts_in_full() -> None:
     assert "SCX301" in rejected(policy({**good(), "tick": code}))
 
 
+TEN, MANY = Code().insn(0xB7, 2).insn(0xB7, 3, imm=10), Code().insn(0xB7, 2).const(3, 70_000)
+READ = Code().load(3, 1, 0).load(3, 3, 64, 4).insn(0xB7, 2)
+ONE_OF_TWO = Code().load(3, 1, 0).insn(0xB7, 2).insn(0x15, 2, off=1).insn(0xB7, 3, imm=10)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "too_many"), [(TEN, False), (MANY, True), (READ, True), (ONE_OF_TWO, True)]
+)
+def test_a_loop_that_the_walk_did_not_come_to_counts_as_it_is_written(
+    monkeypatch: pytest.MonkeyPatch, bounds: Code, *, too_many: bool
+) -> None:
+    monkeypatch.setattr(interpret, "STEPS", 1)
+    code = number_loop(Code(bytearray(bounds.raw)))
+    assert ("SCX301" in rejected(policy({**good(), "tick": code}))) is too_many
+
+
 @pytest.mark.parametrize(("inner", "too_many"), [(0, False), (10, True)])
 def test_what_user_space_may_send_is_counted(inner: int, *, too_many: bool) -> None:
     code = Code().address(1, "sent").address(2, "lap").insn(0xB7, 3).insn(0xB7, 4).helper(209)

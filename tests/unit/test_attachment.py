@@ -21,12 +21,22 @@ from schedcpd.deploy.attachment import (
     last_words,
     tail,
 )
+from schedcpd.deploy.messages import MapUpdate
+from schedcpd.errors import MapRefused
 from schedcpd.kernel.libbpf import Libbpf, LibbpfError
 from schedcpd.repository.cards import parse_card
-from unit.made_objects import CARD, DEFAULT_SECTIONS, OPS_BYTES, make_object
+from unit.made_objects import (
+    CARD,
+    DEFAULT_SECTIONS,
+    DEFAULT_SYMBOLS,
+    OPS_BYTES,
+    OPTIONAL_AT,
+    Symbol,
+    make_object,
+)
 
-CARD_OF_IT = parse_card(CARD.encode(), "card")
-OBJECT = make_object()
+CARD_OF_IT = parse_card(f'{CARD}[maps.hints]\nrole = "hints"\n'.encode(), "card")
+OBJECT = make_object({".maps": bytes(32)}, [*DEFAULT_SYMBOLS, Symbol("hints", ".maps", 0, 32)])
 OPS = 1
 
 
@@ -55,11 +65,16 @@ class Simulated:
     lines: list[str] = field(default_factory=list)
     ops_maps: int = 1
     name: bytes = b"scx_batch"
+    offered: frozenset[str] = frozenset()  # members of the kernel's struct sched_ext_ops
     load_error: int = 0
     attach_error: int = 0
     kernel_log: str = ""
     leaves_with: int = 64
     links: int = 0
+    loads: int = 0
+    sizes: tuple[int, int] = (4, 8)  # of keys and values of the map
+    room: int = 3  # entries of the map
+    entries: dict[bytes, bytes] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.areas = {name: bytearray(data) for name, data in DEFAULT_SECTIONS.items()}
@@ -85,6 +100,10 @@ class Simulated:
         self.ops[24 : 24 + len(self.name)] = self.name
         return self
 
+    def kernel_members(self, struct: str) -> frozenset[str]:
+        assert struct == "sched_ext_ops"
+        return self.offered
+
     def struct_ops(self) -> list[int]:
         return [OPS] * self.ops_maps
 
@@ -98,6 +117,24 @@ class Simulated:
     def load(self) -> None:
         if self.load_error:
             raise LibbpfError("loading the object", self.load_error)
+        self.loads += 1
+        self.entries.clear()
+
+    def hash_sizes(self, name: str) -> tuple[int, int]:
+        assert name == "hints"
+        if not all(self.sizes):
+            raise LibbpfError("the map hints is no hash map", errno.EINVAL)
+        return self.sizes
+
+    def update(self, name: str, key: bytes, value: bytes) -> None:
+        assert (name, len(key), len(value)) == ("hints", *self.sizes)
+        if len({*self.entries, key}) > self.room:
+            raise LibbpfError("writing to the map hints", errno.E2BIG)
+        self.entries[key] = value
+
+    def delete(self, name: str, key: bytes) -> None:
+        assert (name, len(key)) == ("hints", self.sizes[0])
+        self.entries.pop(key, None)
 
     def attach(self, pointer: int) -> Simulated:
         assert pointer == OPS
@@ -140,6 +177,18 @@ def test_constants_are_set_before_the_load(kernel: Simulated) -> None:
     assert struct.unpack_from("<QI", kernel.areas[".rodata"], 8) == (5_000_000, 3)
     assert struct.unpack_from("<I", kernel.ops, 8) == (5000,)
     assert struct.unpack_from("<Q", kernel.ops, 16) == (42,)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_callback_that_the_kernel_does_not_know_is_left_out(
+    kernel: Simulated, *, known: bool
+) -> None:
+    kernel.offered = frozenset({"timeout_ms"} | ({"cgroup_set_bandwidth"} if known else set()))
+    kernel.ops[OPTIONAL_AT - 8 : OPTIONAL_AT + 16] = b"\xff" * 24
+    load(kernel)
+    between = b"\xff" * 8 if known else bytes(8)
+    found = bytes(kernel.ops[OPTIONAL_AT - 8 : OPTIONAL_AT + 16])
+    assert found == b"\xff" * 8 + between + b"\xff" * 8
 
 
 def test_a_life_without_incident(kernel: Simulated) -> None:
@@ -197,6 +246,61 @@ def test_turns_with_the_kernel_default(kernel: Simulated) -> None:
     assert record is not None
     assert record.kind == 64
     assert kernel.clock.time == before, "there is nothing to wait for"
+
+
+def hint(tgid: int, expected_ns: int = 7) -> dict[bytes, bytes]:
+    return {struct.pack("<I", tgid): struct.pack("<Q", expected_ns)}
+
+
+def test_live_maps_keep_their_entries_over_turns(kernel: Simulated) -> None:
+    attachment = attached(kernel)
+    attachment.update_map(MapUpdate("hints", {**hint(1), **hint(2)}))
+    attachment.suspend()
+    attachment.update_map(MapUpdate("hints", hint(3, 9), [*hint(1), *hint(77)]))
+    attachment.resume(0.05)
+    assert kernel.entries == {**hint(2), **hint(3, 9)}
+    assert kernel.loads == 1, "the object was not loaded again"
+
+
+@pytest.mark.parametrize(
+    ("update", "message"),
+    [
+        (MapUpdate("layers", hint(1)), "'layers' of scx_batch .*: its card declares no such map"),
+        (MapUpdate("hints", {b"abc": bytes(8)}), "does not fit keys of 4 and values of 8 bytes"),
+        (MapUpdate("hints", {b"abcd": bytes(7)}), "does not fit"),
+        (MapUpdate("hints", {}, [b"abcde"]), "does not fit"),
+        (MapUpdate("hints", {**hint(1), **hint(2), **hint(3), **hint(4)}), "it is full"),
+    ],
+)
+def test_updates_that_are_not_taken(kernel: Simulated, update: MapUpdate, message: str) -> None:
+    attachment = attached(kernel)
+    with pytest.raises(MapRefused, match=message):
+        attachment.update_map(update)
+    assert kernel.links == 1, "it goes on"
+
+
+def test_deletions_make_room(kernel: Simulated) -> None:
+    attachment = attached(kernel)
+    attachment.update_map(MapUpdate("hints", {**hint(1), **hint(2), **hint(3)}))
+    attachment.update_map(MapUpdate("hints", hint(4), [*hint(1)]))
+    assert kernel.entries == {**hint(2), **hint(3), **hint(4)}
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ((8, 8), "hints has keys of 8 and values of 8 bytes, not keys of 4 and values of 8 bytes"),
+        ((4, 4), "hints has keys of 4 and values of 4 bytes"),
+        ((0, 0), "the map hints is no hash map"),
+    ],
+)
+def test_maps_of_other_sizes_are_not_loaded(
+    kernel: Simulated, sizes: tuple[int, int], message: str
+) -> None:
+    kernel.sizes = sizes
+    with pytest.raises(AttachFailed, match=message):
+        load(kernel)
+    assert not kernel.loads
 
 
 def test_resuming_what_runs_only_settles(kernel: Simulated) -> None:

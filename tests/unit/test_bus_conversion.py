@@ -19,13 +19,22 @@ from schedcpd.bus.deployment_interface import DeploymentInterface
 from schedcpd.bus.policy_interface import PolicyInterface
 from schedcpd.bus.workload_interface import WorkloadInterface
 from schedcpd.model import (
+    Candidate,
     Deployment,
     DeploymentState,
     Event,
     ExitCause,
     ExitRecord,
+    Histogram,
     KernelState,
+    ProbesProfile,
     Program,
+    SchedulingProfile,
+    SleepReason,
+    SystemCall,
+    Waker,
+    WakerKind,
+    WorkloadClass,
 )
 
 any_text = st.text(st.characters(exclude_categories=()), max_size=50)
@@ -65,19 +74,41 @@ def test_real_numbers_are_finite(value: float, sent: float) -> None:
     assert conversion.real(value) == sent
 
 
+def probes(text: str, number: int, real: float) -> ProbesProfile:
+    histogram = Histogram((number, 0), real, real)
+    return replace(
+        samples.PROBES,
+        window_s=real,
+        tasks=number,
+        queue=histogram,
+        off_cpu={SleepReason.LOCK: histogram},
+        wakers=(Waker(WakerKind.OUTSIDE, text, text, number),),
+        calls=(SystemCall(text, number),),
+        migrations=number,
+        sentence=text,
+    )
+
+
 @given(any_text, any_number, any_real)
 def test_any_workload_can_be_sent(text: str, number: int, real: float) -> None:
     record = samples.batch_record()
     assert record.plan is not None
-    workload = replace(record.workload, id=text, unit=text, cgroup_id=number, appeared_at=real)
+    workload = replace(
+        record.workload, id=text, unit=text, cgroup_id=number, appeared_at=real, identity=text
+    )
     profile = samples.profile(
         processes=number,
         runnable=real,
         programs=(Program(text, number),),
         arguments=(text,),
         sentence=text,
+        command=text,
+        work=WorkloadClass.BUILD,
+        scheduling=SchedulingProfile(real, number, *(real,) * 14),
+        probes=probes(text, number, real),
     )
-    plan = replace(record.plan, reason=text)
+    candidates = (Candidate(text, real, text, text),)
+    plan = replace(record.plan, reason=text, candidates=candidates)
     hostile = replace(record, workload=workload, profile=profile, plan=plan)
     marshalled(WorkloadInterface, conversion.workload_values(hostile))
 

@@ -17,7 +17,7 @@ from schedcpd.model import Canary, CanaryDecision
 
 D = CanaryDecision
 SETTINGS = CanarySettings("jobs per second")
-LENIENT = replace(SETTINGS, min_pairs=2, max_pairs=2, margin=0.1, non_inferiority=True)
+LENIENT = replace(SETTINGS, min_pairs=2, max_pairs=5, margin=0.1, non_inferiority=True)
 Measure = Callable[[Arm], float | None]
 
 
@@ -206,14 +206,55 @@ def test_whatever_is_measured_there_is_a_verdict(
 def test_a_short_canary_stops_only_what_is_clearly_worse() -> None:
     assert run(noisy(0.0, 0.1, seed=1), LENIENT).decision is D.PROMOTE
     assert run(noisy(-0.2, 0.1, seed=1), LENIENT).decision is D.PROMOTE  # two pairs cannot tell
-    assert run(noisy(-0.7, 0.1, seed=2), LENIENT).decision is D.NO_GAIN  # a gross loss
+    assert run(noisy(-0.7, 0.5, seed=2), LENIENT).decision is D.NO_GAIN  # a gross loss
     assert run(noisy(-0.7, 0.01, seed=1), LENIENT).decision is D.WORSE
 
 
-def test_a_long_one_tolerates_the_margin() -> None:
+def test_two_pairs_in_which_the_machine_was_busy_are_not_the_last_word() -> None:
+    disturbed = iter([0.1, 0.6])
+    result = run(lambda arm: next(disturbed, 1.0) if arm is Arm.CANDIDATE else 1.0, LENIENT)
+    assert result.decision is D.PROMOTE
+    assert result.pairs > LENIENT.min_pairs
+
+
+def test_it_tolerates_the_margin() -> None:
     long = replace(SETTINGS, margin=0.1, non_inferiority=True)
     assert run(noisy(-0.04, 0.01, seed=1), long).decision is D.PROMOTE
     assert run(noisy(-0.25, 0.01, seed=1), long).decision is D.WORSE
+
+
+# Against an incumbent
+
+
+@pytest.mark.parametrize(
+    ("effect", "incumbent", "decision"),
+    [
+        (0.5, 0.2, D.PROMOTE),
+        (0.2, 0.2, D.NO_GAIN),
+        (0.1, 0.2, D.NO_GAIN),  # better than the kernel default, and that is not enough
+        (0.1, 0.0, D.PROMOTE),
+        (0.01, 0.0, D.NO_GAIN),  # less than the margin
+        (-0.3, 0.2, D.WORSE),
+    ],
+)
+def test_a_candidate_has_to_do_better_than_the_incumbent(
+    effect: float, incumbent: float, decision: CanaryDecision
+) -> None:
+    result = run(noisy(effect, 0.01, seed=4), replace(SETTINGS, incumbent=incumbent))
+    assert result.decision is decision
+    if decision is not D.WORSE:
+        assert f"the policy before it ({incumbent:+.1%})" in result.reason
+
+
+def test_to_be_not_worse_is_not_enough_to_take_the_place_of_another() -> None:
+    with pytest.raises(ValueError, match="not enough"):
+        replace(LENIENT, incumbent=0.0)
+
+
+def test_two_that_are_alike_do_not_take_turns() -> None:
+    settings = replace(SETTINGS, incumbent=0.2)
+    won = [run(noisy(0.2, 0.05, seed=seed), settings).decision is D.PROMOTE for seed in range(400)]
+    assert sum(won) / len(won) <= 0.05
 
 
 # How often it is wrong. The noise of windows has heavy tails: a cron job falls into one of them.

@@ -4,7 +4,7 @@ from __future__ import annotations
 import pytest
 
 from schedcpd.errors import CardError
-from schedcpd.model import Tunable
+from schedcpd.model import Fit, MapRole, Objective, Tunable, WorkloadClass
 from schedcpd.repository.cards import SIZE_LIMIT, parse_card
 from unit.made_objects import CARD
 
@@ -31,6 +31,47 @@ def test_a_card() -> None:
 def test_a_card_without_tunables_and_counters() -> None:
     card = parse_card(CARD.partition("[tunables")[0].encode(), "card")
     assert (card.tunables, dict(card.counters), card.targeted) == ((), {}, False)
+
+
+FIT = """
+[fit.latency]
+gain = 2
+objective = "throughput"
+evidence = "schbench -m 2 -t 4"
+
+[fit.batch]
+gain = -0.25
+objective = "makespan"
+evidence = "8 long-tail batches"
+"""
+
+
+def test_what_a_policy_is_for_and_how_much_it_gains() -> None:
+    assert parse_card((CARD + FIT).encode(), "card").fits == {
+        WorkloadClass.LATENCY: Fit(2.0, Objective.THROUGHPUT, "schbench -m 2 -t 4"),
+        WorkloadClass.BATCH: Fit(-0.25, Objective.MAKESPAN, "8 long-tail batches"),
+    }
+    assert not parse_card(CARD.encode(), "card").fits
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("fit.batch", "fit.batches", "'fit.batches' is not one of build, batch"),
+        ("fit.batch", "fit.unknown", "'fit.unknown' is not one of"),
+        ("gain = 2", "gain = 21", "fit.latency.gain is 21, not from -1.0 to 20.0"),
+        ("gain = 2", "gain = nan", "fit.latency.gain is nan"),
+        ("gain = 2", "", "fit.latency.gain is missing"),
+        ('"throughput"', '"none"', "fit.latency.objective must be one of makespan"),
+        ('"8 long-tail batches"', '"\\n8"', "fit.batch.evidence has characters that cannot be"),
+        ("gain = 2", "gain = 2\nwhere = 1", "unknown field 'fit.latency.where'"),
+        ("[fit.batch]", "[fit.batch.more]", "unknown field 'fit.batch.more'"),
+    ],
+)
+def test_a_refused_promise_says_which_field(old: str, new: str, message: str) -> None:
+    assert old in FIT
+    with pytest.raises(CardError, match=message):
+        parse_card((CARD + FIT.replace(old, new, 1)).encode(), "card")
 
 
 @pytest.mark.parametrize(
@@ -68,6 +109,30 @@ def test_a_refused_card_says_which_field(old: str, new: str, message: str) -> No
     with pytest.raises(CardError, match=message) as caught:
         parse_card(CARD.replace(old, new, 1).encode(), "/x/scx_batch.toml")
     assert str(caught.value).startswith("/x/scx_batch.toml: ")
+
+
+def test_live_maps() -> None:
+    maps = '[maps.layers]\nrole = "classes"\n[maps.hints]\nrole = "hints"\ndescription = "x"\n'
+    card = parse_card((CARD + maps).encode(), "card")
+    assert card.maps == {"layers": MapRole.CLASSES, "hints": MapRole.HINTS}
+    assert [card.live_map(role) for role in MapRole] == ["layers", "hints"]
+    assert parse_card(CARD.encode(), "card").live_map(MapRole.HINTS) == ""
+
+
+@pytest.mark.parametrize(
+    ("maps", "message"),
+    [
+        ("[maps.layers]\n", "maps.layers.role is missing"),
+        ('[maps.layers]\nrole = "keys"\n', "maps.layers.role must be one of classes, hints"),
+        ('[maps.layers]\nrole = "hints"\nsize = 8\n', "unknown field 'maps.layers.size'"),
+        ('[maps."a b"]\nrole = "hints"\n', "'maps.a b' is not the name"),
+        ('[maps.a]\nrole = "hints"\n[maps.b]\nrole = "hints"\n', "maps.b.role: another map"),
+        ('[maps.a]\nrole = "hints"\ndescription = "\\u001b"\n', "description has characters"),
+    ],
+)
+def test_live_maps_that_are_refused(maps: str, message: str) -> None:
+    with pytest.raises(CardError, match=message):
+        parse_card((CARD + maps).encode(), "card")
 
 
 def test_other_files() -> None:

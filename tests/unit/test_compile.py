@@ -10,6 +10,7 @@ import pytest
 
 from schedcpd.model import Severity
 from schedcpd.reports import FINDING_LIMIT, LINE_MAX
+from schedcpd.repository.policies import SOURCE_LIMIT
 from schedcpd.verify import compile as stage
 from schedcpd.verify.compile import (
     Compiled,
@@ -180,7 +181,7 @@ def test_errors_have_a_place() -> None:
         ("#error " + "x" * 2000 + "\n", "xxx"),
         ("int x = " + "(" * 200_000, "nesting level"),
         (b"int x;\0\xff\n", "UTF-8"),
-        ("x" * (stage.SOURCE_LIMIT + 1), "it is larger than"),
+        ("x" * (SOURCE_LIMIT + 1), "it is larger than"),
         ('#line 1 "bwrap: no"\nint x = ;\n', "status 1"),
         ("#pragma clang __debug crash\n", "failed"),
     ],

@@ -196,12 +196,28 @@ async def test_guards_trip(
     await kernel.pass_windows()
     assert kernel.policy == "", "the harm stops before anything else is looked at"
     await kernel.pass_windows()
+    if harm is WAITS:
+        assert "it may have been somebody else's doing" in last(deployer).reason
+        await kernel.pass_windows(windows + 1)
     ended = last(deployer)
     assert (ended.state, ended.exit and ended.exit.kind) == (DeploymentState.TRIPPED, 64)
     assert words in ended.reason
     (entry,) = kernel.ledger.entries
     assert entry.workload_id == make_workload().id
     assert "detaching" in steps(kernel)
+
+
+async def test_harm_that_is_not_plain_and_not_found_again_is_no_fault_of_the_policy(
+    kernel: FakeKernel, deployer: Deployer
+) -> None:
+    await deploy(deployer, Origin.MANUAL)
+    kernel.meter.candidate = WAITS
+    await kernel.pass_windows(OTHERS_WAIT.windows + 1)
+    assert last(deployer).state is DeploymentState.ATTACHED
+    kernel.meter.candidate = GOOD
+    await kernel.pass_windows(10)
+    assert last(deployer).state is DeploymentState.ATTACHED
+    assert not kernel.ledger.entries
 
 
 async def test_load_of_others_is_no_fault_of_the_policy(

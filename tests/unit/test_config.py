@@ -11,9 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from schedcpd.config import SIZE_LIMIT, Config, load
+from schedcpd.config import Config, load
 from schedcpd.errors import ConfigError
 from schedcpd.model import Mode
+from schedcpd.settings import SIZE_LIMIT
 
 SHIPPED = Path(__file__).parents[2] / "etc/schedcpd.toml"
 
@@ -48,6 +49,7 @@ def test_every_setting(tmp_path: Path) -> None:
             [watch]
             ignore = ["*.scope", "/x/y"]
             [plan]
+            margin = 0.1
             runnable_per_cpu = 4      # whole numbers are numbers
             min_runnable = 10
             max_threads = 2
@@ -82,7 +84,7 @@ def test_every_setting(tmp_path: Path) -> None:
     )
     assert config.daemon.mode is Mode.ADVISE
     assert config.watch.ignore == ("*.scope", "/x/y")
-    assert dataclasses.astuple(config.plan) == (4.0, 10, 2, 60.5, 0.0, 1.0, 0.25, 0.5, 7200.0)
+    assert dataclasses.astuple(config.plan) == (0.1, 4.0, 10, 2, 60.5, 0.0, 1.0, 0.25, 0.5, 7200.0)
     assert isinstance(config.plan.runnable_per_cpu, float)
     assert dataclasses.astuple(config.deploy) == (0.5, 0.0)
     assert dataclasses.astuple(config.canary) == (5.0, 1.0, 3, 9, 4, 0.1, 0.2, 0.9)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 import shutil
 import tempfile
@@ -15,17 +16,21 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from schedcpd.deploy import entries
 from schedcpd.deploy import ledger as ledger_module
 from schedcpd.deploy.ledger import INTERRUPTED, KEPT, Kind, KnownGood, Ledger
 from schedcpd.errors import LedgerDamaged
 from schedcpd.model import (
     Deployment,
     DeploymentState,
+    Outcome,
+    PolicyKind,
     Quarantine,
     Transition,
 )
 from unit.ledger_samples import (
     BATCH,
+    EMPTY,
     KERNEL,
     NOW,
     ODD,
@@ -37,6 +42,7 @@ from unit.ledger_samples import (
     full_disk,
     harm,
     opened,
+    outcome,
     state_of,
     step,
 )
@@ -52,7 +58,7 @@ def path(tmp_path: Path) -> Path:
 
 def test_a_new_ledger_is_empty_and_private(path: Path) -> None:
     with opened(path) as ledger:
-        assert state_of(ledger) == ((), (), (), (None, None))
+        assert state_of(ledger) == EMPTY
         assert ledger.damage == ""
         assert path.stat().st_mode & 0o777 == 0o600
         assert Path(f"{path}-wal").stat().st_mode & 0o777 == 0o600
@@ -80,6 +86,30 @@ def test_everything_comes_back_as_it_was(path: Path) -> None:
         assert ledger.known_good(ODD, "7.2.13") is None
 
 
+def test_what_earlier_versions_have_written_can_be_read() -> None:
+    fields = json.loads(entries.encode(deployment(1, ended_at=2.0)))
+    for name in ("layer", "parameters", "kind", "ops"):
+        del fields[name]
+    read = entries.read_deployment(json.dumps(fields))
+    before = replace(deployment(1, ended_at=2.0), layer=None, parameters={})
+    assert read == replace(before, kind=PolicyKind.BPF, ops="")
+
+
+def test_what_was_written_without_parameters_can_be_read() -> None:
+    fields = json.loads(entries.encode(deployment(1, ended_at=2.0)))
+    del fields["parameters"]
+    read = entries.read_deployment(json.dumps(fields))
+    assert read == replace(deployment(1, ended_at=2.0), parameters={})
+
+
+def test_with_which_parameters_a_policy_was_good_comes_back(path: Path) -> None:
+    with opened(path) as ledger:
+        ledger.promote(BATCH, KERNEL, "d" * 64, "scx_fair", None, {"shift": -3})
+        good = ledger.known_good(BATCH, KERNEL)
+        assert good is not None
+        assert good.parameters == {"shift": -3}
+
+
 def test_the_newest_come_last(path: Path) -> None:
     with opened(path) as ledger:
         for number in range(1, 6):
@@ -102,17 +132,30 @@ def test_a_deployment_number_is_never_given_out_twice(path: Path) -> None:
 
 
 def test_only_so_much_is_kept(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    few = {**KEPT, Kind.TRANSITION: 4, Kind.DEPLOYMENT: 3, Kind.KNOWN_GOOD: 2}
-    monkeypatch.setattr(ledger_module, "KEPT", few)
+    few = {**KEPT, Kind.TRANSITION: 4, Kind.DEPLOYMENT: 3, Kind.KNOWN_GOOD: 2, Kind.OUTCOME: 5}
+    monkeypatch.setattr(ledger_module, "SHAPE", replace(ledger_module.SHAPE, kept=few))
     with opened(path) as ledger:
         for number in range(1, 10):
             ledger.record_transition(step(number))
             ledger.save_deployment(deployment(number))
             ledger.promote(f"/{number}", KERNEL, "c" * 64, "scx_fair", None)
+            ledger.save_outcome(outcome(number))
+        assert ledger.outcomes() == tuple(outcome(number) for number in range(5, 10))
         assert ledger.transitions() == tuple(step(number) for number in range(6, 10))
         assert [one.id for one in ledger.deployments()] == [7, 8, 9]
         kept = [number for number in range(1, 10) if ledger.known_good(f"/{number}", KERNEL)]
         assert kept == [8, 9]
+
+
+def test_what_a_deployment_taught_takes_the_place_of_what_it_had_before(path: Path) -> None:
+    with opened(path) as ledger:
+        for one in (outcome(1, ODD), outcome(2), replace(outcome(1, ODD), effect=0.5)):
+            ledger.save_outcome(one)
+    with opened(path) as ledger:
+        assert ledger.outcomes() == (replace(outcome(1, ODD), effect=0.5), outcome(2))
+        ledger.forget_outcome(1)
+        ledger.forget_outcome(7)
+        assert ledger.outcomes() == (outcome(2),)
 
 
 def test_a_quarantine_is_for_one_object_kernel_and_workload(path: Path) -> None:
@@ -217,6 +260,7 @@ class Model:
     transitions: list[Transition] = field(default_factory=list)
     deployments: dict[int, Deployment] = field(default_factory=dict)
     quarantines: dict[tuple[str, str], Quarantine] = field(default_factory=dict)
+    outcomes: dict[int, Outcome] = field(default_factory=dict)
     good: dict[str, KnownGood] = field(default_factory=dict)
     ids: int = 0
 
@@ -225,6 +269,7 @@ class Model:
             tuple(self.transitions),
             tuple(self.deployments.values()),
             tuple(self.quarantines.values()),
+            tuple(self.outcomes.values()),
             tuple(self.good.get(workload_id) for workload_id in WORKLOADS),
         )
 
@@ -292,6 +337,16 @@ class Comparison(RuleBasedStateMachine):
         sha = harm(policy).object_sha256
         self.ledger.promote(workload_id, KERNEL, sha, policy, WON)
         self.model.good[workload_id] = KnownGood(workload_id, KERNEL, sha, policy, NOW, WON)
+
+    @rule(number=st.integers(1, 4), workload=st.sampled_from(WORKLOADS))
+    def learn(self, number: int, workload: str) -> None:
+        self.ledger.save_outcome(outcome(number, workload))
+        self.model.outcomes[number] = outcome(number, workload)
+
+    @rule(number=st.integers(1, 4))
+    def forget(self, number: int) -> None:
+        self.ledger.forget_outcome(number)
+        self.model.outcomes.pop(number, None)
 
     @rule()
     def restart(self) -> None:

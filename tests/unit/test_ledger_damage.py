@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schedcpd.deploy import ledger as ledger_module
+from schedcpd import database
 from schedcpd.deploy.ledger import Ledger
 from schedcpd.errors import LedgerDamaged
 from unit.ledger_samples import (
@@ -59,13 +59,13 @@ def test_a_kill_at_any_statement_leaves_the_state_before_or_after(
             place = tmp_path / f"copy-{len(copies)}"
             copies.append((copy_of(path, place), len(states) - 1))
 
-    ledger._db.set_trace_callback(snapshot)
+    ledger._records._db.set_trace_callback(snapshot)
     for operate in write_everything(ledger):
         operate()
-        ledger._db.set_trace_callback(None)
+        ledger._records._db.set_trace_callback(None)
         states.append(state_of(ledger))
-        ledger._db.set_trace_callback(snapshot)
-    ledger._db.set_trace_callback(None)
+        ledger._records._db.set_trace_callback(snapshot)
+    ledger._records._db.set_trace_callback(None)
     ledger.close()
     assert len(copies) > 40
     for copy, before in copies:
@@ -95,7 +95,7 @@ def test_a_torn_journal_leaves_a_state_there_was(path: Path, tmp_path: Path) -> 
 
 
 def test_two_daemons_do_not_share_a_ledger(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ledger_module, "LOCK_WAIT_S", 0.01)
+    monkeypatch.setattr(database, "LOCK_WAIT_S", 0.01)
     with opened(path) as ledger:
         ledger.record_transition(step(1))
         with pytest.raises(LedgerDamaged, match="locked"):
@@ -131,11 +131,11 @@ def test_a_full_disk_is_told_and_nothing_is_half_written(path: Path) -> None:
 
 def test_a_database_that_may_not_grow(path: Path) -> None:
     with opened(path) as ledger:
-        (pages,) = ledger._db.execute("PRAGMA page_count").fetchone()
-        ledger._db.execute(f"PRAGMA max_page_count = {pages}")
+        (pages,) = ledger._records._db.execute("PRAGMA page_count").fetchone()
+        ledger._records._db.execute(f"PRAGMA max_page_count = {pages}")
         with pytest.raises(LedgerDamaged, match="full"):
             ledger.save_deployment(replace(deployment(1), reason="x" * 100_000))
-        ledger._db.execute("PRAGMA max_page_count = 1000000")
+        ledger._records._db.execute("PRAGMA max_page_count = 1000000")
         ledger.save_deployment(deployment(500))
 
 
@@ -191,7 +191,7 @@ def test_a_damaged_ledger_is_moved_aside_and_told(path: Path) -> None:
         path.write_bytes(b"not a database at all, " * 100)
         with opened(path) as ledger:
             assert state_of(ledger) == EMPTY
-            assert ledger.damage.endswith(f"the damaged ledger is now {path}.damaged-{number}")
+            assert ledger.damage.endswith(f"the damaged file is now {path}.damaged-{number}")
             assert Path(f"{path}.damaged-{number}").read_bytes().startswith(b"not a database")
             ledger.record_transition(step(1))
     with opened(path) as ledger:

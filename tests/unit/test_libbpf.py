@@ -12,7 +12,7 @@ from typing import cast
 import pytest
 
 from schedcpd.kernel import libbpf
-from schedcpd.kernel.libbpf import BpfObject, Libbpf, LibbpfError, OpenOptions
+from schedcpd.kernel.libbpf import BpfObject, BtfType, Libbpf, LibbpfError, OpenOptions
 
 needs_libbpf = pytest.mark.skipif(not ctypes.util.find_library("bpf"), reason="no libbpf here")
 
@@ -60,6 +60,7 @@ class FakeLibrary:
         self.broken = broken
         self.detached: list[int] = []
         self.destroyed: list[int] = []
+        self.written: list[bytes] = []
 
     def bpf_object__open_mem(self, *_: object) -> int:
         return 1
@@ -88,6 +89,25 @@ class FakeLibrary:
 
     def bpf_map__fd(self, _map: int) -> int:
         return -errno.EBADF if self.broken == "map" else 7
+
+    def bpf_map__type(self, _map: int) -> int:
+        return 2 if self.broken == "type" else 1
+
+    def bpf_map__key_size(self, _map: int) -> int:
+        return 8
+
+    def bpf_map__value_size(self, _map: int) -> int:
+        return 16
+
+    def bpf_map__update_elem(self, _map: int, key: bytes, *rest: object) -> int:
+        assert rest == (len(key), b"value", 5, 0)
+        self.written.append(key)
+        return -errno.E2BIG if self.broken == "full" else 0
+
+    def bpf_map__delete_elem(self, _map: int, key: bytes, size: int, flags: int) -> int:
+        assert (len(key), flags) == (size, 0)
+        self.written.remove(key)
+        return {"gone": -errno.ENOENT, "full": -errno.EPERM}.get(self.broken, 0)
 
 
 def fake_object(broken: str = "") -> tuple[BpfObject, FakeLibrary]:
@@ -127,6 +147,28 @@ def test_a_program_that_cannot_be_attached(broken: str, code: int, destroyed: li
     assert (caught.value.code, library.destroyed) == (code, destroyed)
 
 
+@pytest.mark.parametrize("broken", ["", "gone"])
+def test_entries_of_a_map(broken: str) -> None:
+    opened, library = fake_object(broken)
+    assert opened.hash_sizes("cgroups") == (8, 16)
+    opened.update("cgroups", b"key", b"value")
+    assert library.written == [b"key"]
+    opened.delete("cgroups", b"key")  # one that is gone already is gone
+    assert library.written == []
+
+
+def test_entries_that_are_not_taken() -> None:
+    opened, _ = fake_object("full")
+    with pytest.raises(LibbpfError, match="writing to the map cgroups: E2BIG"):
+        opened.update("cgroups", b"key", b"value")
+    with pytest.raises(LibbpfError, match="deleting from the map cgroups: EPERM"):
+        opened.delete("cgroups", b"key")
+    with pytest.raises(LibbpfError, match="no map other"):
+        opened.delete("other", b"key")
+    with pytest.raises(LibbpfError, match="the map cgroups is no hash map"):
+        fake_object("type")[0].hash_sizes("cgroups")
+
+
 def test_a_map_that_is_not_there() -> None:
     with pytest.raises(LibbpfError, match="no map other") as caught:
         fake_object()[0].map_fd("other")
@@ -134,3 +176,46 @@ def test_a_map_that_is_not_there() -> None:
     with pytest.raises(LibbpfError, match="map cgroups is not in the kernel") as caught:
         fake_object("map")[0].map_fd("cgroups")
     assert caught.value.code == errno.EBADF
+
+
+class FakeTypes:
+    """libbpf's view of a kernel with one structure of two members; ``read`` is whether it could."""
+
+    NAMES = (b"", b"init", b"exit")
+
+    def __init__(self, *, read: bool = True) -> None:
+        self.read = read
+        self.freed = 0
+        members = (BtfType(1), BtfType(2))
+        self.types = (BtfType * 3)(BtfType(0, 4 << 24 | len(members), 16), *members)
+
+    def btf__load_vmlinux_btf(self) -> int | None:
+        ctypes.set_errno(errno.ENOENT)
+        return 5 if self.read else None
+
+    def btf__find_by_name_kind(self, _btf: int, name: bytes, kind: int) -> int:
+        return 9 if (name, kind) == (b"sched_ext_ops", 4) else -errno.ENOENT
+
+    def btf__type_by_id(self, _btf: int, number: int) -> int:
+        assert number == 9
+        return ctypes.addressof(self.types)
+
+    def btf__name_by_offset(self, _btf: int, offset: int) -> bytes:
+        return self.NAMES[offset]
+
+    def btf__free(self, btf: int) -> None:
+        self.freed += btf == 5
+
+
+def test_the_members_of_a_structure_of_the_kernel() -> None:
+    types = FakeTypes()
+    library = cast("Libbpf", SimpleNamespace(lib=types))
+    assert Libbpf.kernel_members(library, "sched_ext_ops") == {"init", "exit"}
+    assert Libbpf.kernel_members(library, "sched_ext_others") == frozenset()
+    assert types.freed == 2
+
+
+def test_a_kernel_whose_types_cannot_be_read() -> None:
+    library = cast("Libbpf", SimpleNamespace(lib=FakeTypes(read=False)))
+    with pytest.raises(LibbpfError, match="reading the kernel's types: ENOENT"):
+        Libbpf.kernel_members(library, "sched_ext_ops")

@@ -19,11 +19,11 @@ from typing import cast
 import pytest
 
 from schedcpd import token
-from schedcpd.deploy import load, messages
+from schedcpd.deploy import load, messages, serving
 from schedcpd.deploy.attachment import AttachFailed, Attachment, EjectedAtOnce
-from schedcpd.deploy.load import Channel
-from schedcpd.deploy.messages import EventName, Request
-from schedcpd.errors import ForeignScheduler, NoSuchPolicy, TokenRefused
+from schedcpd.deploy.messages import EventName, MapUpdate, Request
+from schedcpd.deploy.serving import Channel
+from schedcpd.errors import ForeignScheduler, MapRefused, NoSuchPolicy, TokenRefused
 from schedcpd.fields import BadField
 from schedcpd.kernel.libbpf import LibbpfError
 from schedcpd.kernel.topology import read_topology
@@ -174,13 +174,13 @@ def test_waiting_for_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     state = tmp_path / "state"
     state.write_text("enabled\n")
     with pytest.raises(ForeignScheduler, match="'scx_lavd'"):
-        load.wait_free(tmp_path)
+        serving.wait_free(tmp_path)
     state.write_text("disabling\n")
-    monkeypatch.setattr(load, "WAIT_FREE_S", 0.05)
+    monkeypatch.setattr(serving, "WAIT_FREE_S", 0.05)
     with pytest.raises(ForeignScheduler, match="'scx_lavd'"):
-        load.wait_free(tmp_path)
+        serving.wait_free(tmp_path)
     monkeypatch.setattr(time, "sleep", lambda seconds: state.write_text("disabled\n"))
-    load.wait_free(tmp_path)
+    serving.wait_free(tmp_path)
 
 
 def test_lines_in_pieces(pipes: Pipes) -> None:
@@ -232,6 +232,23 @@ def test_the_child_on_this_machine(request_: Request) -> None:
     assert (done.returncode, heard["event"], heard["error"]) == (0, "failed", "TokenRefused")
 
 
+def test_the_child_checks_one_policy_after_the_other(request_: Request) -> None:
+    """The token fails for want of this kernel's types; what there is no card of, for that."""
+    names = ("scx_batch", "scx_none", "scx_batch")
+    asked = [messages.encode_request(replace(request_, policy=name)) for name in names]
+    done = run(b"".join(asked))
+    heard = [json.loads(line)["error"] for line in done.stdout.splitlines()]
+    assert heard == ["TokenRefused", "NoSuchPolicy", "TokenRefused"]
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_a_child_that_could_not_attach_takes_no_other_request(request_: Request) -> None:
+    asked = messages.encode_request(replace(request_, check_only=False))
+    done = run(asked + messages.encode_request(request_))
+    heard = [json.loads(line)["error"] for line in done.stdout.splitlines()]
+    assert (done.returncode, heard) == (0, ["NoSchedExt"])
+
+
 class SimulatedAttachment:
     """An attached policy; ``ends_after`` looks at it, it is ejected."""
 
@@ -242,6 +259,7 @@ class SimulatedAttachment:
         self.suspended = False
         self.refusal: Exception | None = None
         self.settled_for = 0.0
+        self.entries: dict[bytes, bytes] = {}
 
     def ended(self) -> ExitRecord | None:
         self.looks += 1
@@ -270,6 +288,11 @@ class SimulatedAttachment:
     def counters(self) -> dict[str, int]:
         return {"nr": self.looks}
 
+    def update_map(self, update: MapUpdate) -> None:
+        if update.name != "hints":
+            raise MapRefused("scx_batch", update.name, "no such map")
+        self.entries.update(update.updates)
+
 
 NOWHERE = Path("/none")
 REQUEST = Request(
@@ -278,7 +301,7 @@ REQUEST = Request(
 
 
 def serve(attachment: SimulatedAttachment, pipes: Pipes) -> None:
-    load.serve(cast(Attachment, attachment), pipes, REQUEST)
+    serving.serve(cast(Attachment, attachment), pipes, REQUEST)
 
 
 def exit_kind(heard: dict[str, object]) -> object:
@@ -303,7 +326,7 @@ def test_serving_until_the_daemon_is_gone(pipes: Pipes) -> None:
 
 
 def test_serving_until_the_kernel_ejects_it(pipes: Pipes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(load, "LOOK_S", 0.001)
+    monkeypatch.setattr(serving, "LOOK_S", 0.001)
     attachment = SimulatedAttachment(ends_after=3)
     serve(attachment, pipes)
     heard = pipes.heard()
@@ -325,6 +348,22 @@ def test_turns_with_the_kernel_default(pipes: Pipes, monkeypatch: pytest.MonkeyP
     assert (heard[2]["ops"], heard[2]["enable_seq"]) == ("scx_batch", 7)
     assert attachment.settled_for < REQUEST.settle_s
     assert not attachment.held
+
+
+def test_live_maps_are_changed_and_refusals_told(pipes: Pipes) -> None:
+    attachment = SimulatedAttachment()
+    for number, name in enumerate(("hints", "layers")):
+        change = MapUpdate(name, {b"key": b"value"}, number=number)
+        os.write(pipes.ours, messages.encode_update(change))
+    os.write(pipes.ours, command("detach"))
+    serve(attachment, pipes)
+    heard = [json.loads(line) for line in os.read(pipes.theirs, 1 << 16).splitlines()]
+    assert heard[:2] == [
+        {"event": "updated", "number": 0, "refused": ""},
+        {"event": "updated", "number": 1, "refused": "no such map"},
+    ]
+    assert attachment.entries == {b"key": b"value"}
+    assert heard[2]["event"] == "detached"
 
 
 def test_nothing_is_ejected_while_it_is_suspended(pipes: Pipes) -> None:

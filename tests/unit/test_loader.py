@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -11,13 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from schedcpd.deploy.loader import CHILD_ARGV, Attached, Loader, LoaderSettings, check
+from schedcpd.deploy.livemaps import ENTRIES_AT_ONCE
+from schedcpd.deploy.loader import CHILD_ARGV, Attached, Checker, Loader, LoaderSettings
+from schedcpd.deploy.messages import REQUEST_LIMIT
 from schedcpd.errors import (
     CardError,
     Ejected,
     ForeignScheduler,
     KernelRejected,
     LoaderLost,
+    MapRefused,
     NoSchedExt,
     NoSuchPolicy,
     SchedcpError,
@@ -219,6 +223,59 @@ async def test_suspended_and_resumed() -> None:
     assert (await loader.detach()).exit is not None
 
 
+async def test_entries_of_live_maps() -> None:
+    loader = await attach("shows")
+    with pytest.raises(MapRefused, match=r'was not changed: {"01": "aa", "02": "bb"}'):
+        await loader.update_map("hints", {b"\1": b"\xaa", b"\2": b"\xbb"})
+    await loader.suspend()
+    with pytest.raises(MapRefused, match=r'{"02": "bb", "03": "cc"}'):
+        await loader.update_map("hints", {b"\3": b"\xcc"}, [b"\1"])
+    await loader.detach()
+
+
+async def test_an_update_that_is_given_up_halfway() -> None:
+    loader = await attach("shows")
+    updating = asyncio.create_task(loader.update_map("hints", {b"\1": b"\xaa"}))
+    await asyncio.sleep(0)
+    updating.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await updating
+    # Its late answer is not taken for the answer to the next one.
+    with pytest.raises(MapRefused, match='"02": "bb"'):
+        await loader.update_map("hints", {b"\2": b"\xbb"})
+    await loader.detach()
+
+
+async def test_as_many_entries_as_there_may_be() -> None:
+    loader = await attach("good")
+    entries = {number.to_bytes(8, "little"): bytes(16) for number in range(ENTRIES_AT_ONCE)}
+    await loader.update_map("layers", entries)
+    with pytest.raises(MapRefused, match="more than 4096 entries"):
+        await loader.update_map("layers", entries, [b"another"])
+    with pytest.raises(MapRefused, match="too large"):
+        await loader.update_map("layers", {b"key": bytes(REQUEST_LIMIT)})
+    assert (await loader.status()).counters == {"nr_enqueued": 2}, "those were not even sent"
+    await loader.detach()
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected", "words"),
+    [
+        ("hints", MapRefused, "the map 'hints' of hints was not changed: it is full"),
+        ("updates-badly", LoaderLost, "died"),
+        ("dies-asked", LoaderLost, "died with status 9"),
+        ("ejected-soon", Ejected, "failed to run"),
+    ],
+)
+async def test_entries_that_are_not_taken(
+    policy: str, expected: type[SchedcpError], words: str
+) -> None:
+    loader = await attach(policy)
+    with pytest.raises(expected, match=words):
+        await loader.update_map("hints", {b"key": b"value"})
+    await loader.detach()
+
+
 @pytest.mark.parametrize(
     ("policy", "expected", "words"),
     [
@@ -277,14 +334,84 @@ async def test_waiting_for_the_end_can_be_given_up() -> None:
     await loader.detach()
 
 
-async def test_check() -> None:
-    assert await check(SETTINGS, "good") == "valid until tomorrow"
-    with pytest.raises(TokenRefused, match="why"):
-        await check(SETTINGS, "fail:TokenRefused")
-    with pytest.raises(LoaderLost):
-        await check(SETTINGS, "dies")
-    with pytest.raises(LoaderLost, match="nonsense"):
-        await check(SETTINGS, "incomplete")
+async def counted(checker: Checker) -> tuple[int, int]:
+    """The process that checks, and how many policies it has checked."""
+    pid, number = (await checker.check("counts")).split()
+    return int(pid), int(number)
+
+
+async def test_one_child_checks_several_policies() -> None:
+    async with Checker(SETTINGS) as checker:
+        assert children() == set(), "there may be nothing to check"
+        assert await checker.check("good") == "valid until tomorrow"
+        for error, expected in (("TokenRefused", TokenRefused), ("CardError", CardError)):
+            with pytest.raises(expected, match="why"):
+                await checker.check(f"fail:{error}")
+        with pytest.raises(NoSuchPolicy):
+            await checker.check("fail:NoSuchPolicy")
+        pid, number = await counted(checker)
+        assert (children(), number) == ({pid}, 5)
+    assert children() == set()
+
+
+@pytest.mark.parametrize(
+    ("policy", "words"),
+    [
+        ("dies", "it ended with status 7 before the policy was checked"),
+        ("garbage", "nonsense: the line is not JSON"),
+        ("long", "nonsense: a line is longer"),
+        ("incomplete", "nonsense: it did not say whether"),
+        ("wrong-event", "nonsense: it did not say whether"),
+        ("fail:Ejected", "nonsense: no check fails with 'Ejected'"),
+        ("silent", r"said nothing in 3 s"),
+    ],
+)
+async def test_a_child_that_is_lost_checking_costs_one_policy(policy: str, words: str) -> None:
+    async with Checker(replace(SETTINGS, attach_timeout_s=3.0)) as checker:
+        before, _ = await counted(checker)
+        with pytest.raises(LoaderLost, match=words):
+            await checker.check(policy)
+        assert children() == set()
+        after, number = await counted(checker)
+        assert (children(), number) == ({after}, 1)
+        assert after != before
+
+
+async def test_a_child_that_is_lost_between_two_checks_costs_none() -> None:
+    async with Checker(SETTINGS) as checker:
+        assert await checker.check("dies-later") == "valid until tomorrow"
+        before, number = await counted(checker)
+        assert number == 1
+        os.kill(before, signal.SIGKILL)
+        after, number = await counted(checker)
+        assert (after != before, number) == (True, 1)
+
+
+async def test_a_check_over_its_deadline_is_asked_of_a_child_of_its_own() -> None:
+    async with Checker(replace(SETTINGS, attach_timeout_s=3.0)) as checker:
+        before, _ = await counted(checker)
+        os.kill(before, signal.SIGSTOP)
+        after, number = await counted(checker)
+        assert (after != before, number) == (True, 1)
+        assert children() == {after}
+
+
+async def test_a_checker_that_cannot_be_started() -> None:
+    async with Checker(replace(SETTINGS, argv=("/nonexistent/loader",))) as checker:
+        for _ in range(2):
+            with pytest.raises(LoaderLost, match="could not be started"):
+                await checker.check("good")
+
+
+async def test_cancelling_a_check_leaves_no_child() -> None:
+    async with Checker(SETTINGS) as checker:
+        await checker.check("good")
+        checking = asyncio.create_task(checker.check("silent"))
+        await asyncio.sleep(0)
+        checking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await checking
+        assert children() == set()
 
 
 def test_the_daemon_stays_light() -> None:

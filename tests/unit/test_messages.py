@@ -5,9 +5,12 @@ import json
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from schedcpd.deploy import messages
-from schedcpd.deploy.messages import LoaderStatus, Request
+from schedcpd.deploy.livemaps import ENTRIES_AT_ONCE
+from schedcpd.deploy.messages import LoaderStatus, MapUpdate, Request
 from schedcpd.fields import BadField
 from schedcpd.model import ExitRecord
 
@@ -53,6 +56,47 @@ def test_bad_requests(change: dict[str, object], message: str) -> None:
     fields = {**json.loads(messages.encode_request(REQUEST)), **change}
     with pytest.raises(BadField, match=message):
         messages.decode_request(json.dumps(fields).encode())
+
+
+@given(
+    st.text(max_size=64),
+    st.dictionaries(st.binary(max_size=8), st.binary(max_size=16)),
+    st.lists(st.binary(max_size=8)),
+    st.integers(0, 2**63),
+)
+def test_updates_there_and_back(
+    name: str, updates: dict[bytes, bytes], deletions: list[bytes], number: int
+) -> None:
+    update = MapUpdate(name, updates, deletions, number)
+    line = messages.encode_update(update)
+    assert line.count(b"\n") == 1
+    assert messages.decode_update(messages.decode(line)) == update
+
+
+def test_as_many_entries_as_there_may_be_fit_on_a_line() -> None:
+    entries = {number.to_bytes(8, "little"): bytes(16) for number in range(ENTRIES_AT_ONCE)}
+    line = messages.encode_update(MapUpdate("m" * 64, entries))
+    assert len(line) <= messages.REQUEST_LIMIT
+    assert len(messages.decode_update(messages.decode(line)).updates) == ENTRIES_AT_ONCE
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"map": 1}, "map is not text"),
+        ({"updates": []}, "updates is not a table"),
+        ({"updates": {"0g": "00"}}, "not in hexadecimal"),
+        ({"updates": {"00": 1}}, "updates.00 is not text"),
+        ({"updates": {"00": "0"}}, "not in hexadecimal"),
+        ({"deletions": {}}, "deletions is not a list"),
+        ({"deletions": ["zz"]}, "not in hexadecimal"),
+        ({"deletions": ["00"] * (ENTRIES_AT_ONCE + 1)}, "deletions is too long"),
+    ],
+)
+def test_bad_updates(change: dict[str, object], message: str) -> None:
+    fields = {**json.loads(messages.encode_update(MapUpdate("layers", {}))), **change}
+    with pytest.raises(BadField, match=message):
+        messages.decode_update(messages.decode(json.dumps(fields).encode()))
 
 
 @pytest.mark.parametrize("line", [b"", b"{", b"\xff", b"[" * 100_000])

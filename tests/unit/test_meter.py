@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from schedcpd.deploy.classes import MACHINE
 from schedcpd.deploy.meter import Latencies, Meter, Sample
 from schedcpd.errors import KernelText
 from schedcpd.kernel.latency import SLOTS, CgroupLatency
@@ -32,13 +33,14 @@ class Machine:
         self.now = 100.0
         self.latencies: Latencies | None = {}
         self.broken: Exception | None = None
+        self.yielding: list[str] = []
         self.place = root / "cgroup" / WORKLOAD.id.lstrip("/")
         self.other = root / "cgroup" / OTHER.lstrip("/")
         for folder in (self.place, self.other):
             folder.mkdir(parents=True)
         self.meter = Meter(
             root / "cgroup", root / "cpu", self.read, lambda: [WORKLOAD.id, OTHER],
-            lambda: self.now, lambda: 1e9,
+            lambda: self.now, lambda: 1e9, lambda: self.yielding,
         )  # fmt: skip
 
     def read(self) -> Latencies | None:
@@ -91,6 +93,35 @@ def test_a_window(machine: Machine) -> None:
     assert window.others_wait_p99_ns is not None
     assert 1 << 20 <= window.others_wait_p99_ns <= 1 << 21
     assert (window.enqueued, window.dispatched) == (20, 1)
+
+
+def test_whoever_lets_others_go_first_is_none_of_them(machine: Machine) -> None:
+    machine.count(1, 1, 100_000)
+    other = machine.other.stat().st_ino
+    machine.latencies = {other: waited(10, 5), 4711: waited(12, 7)}
+    machine.yielding = [OTHER, "/of.service/that-has-ended"]
+    before = machine.sample()
+    machine.now += 1
+    machine.count(1, 1, 900_000)
+    machine.latencies = {other: waited(30, 99), 4711: waited(12, 27)}
+    # It still was one of them at one end of the window, and so were its waits.
+    machine.yielding = []
+    window = machine.meter.window(before, machine.sample())
+    assert (window.others_waits, set(window.others)) == (20, {4711})
+    assert window.others_full is None
+    assert machine.meter.window(machine.sample(), machine.sample()).others_full == 0
+
+
+def test_of_the_whole_machine_everybody_is_another(machine: Machine) -> None:
+    machine.count(1, 1, 100_000)
+    (machine.root / "cgroup/cpu.stat").write_text("usage_usec 5000000\n")  # which the root has
+    machine.latencies = {machine.own_id: waited(10, 5)}
+    before = machine.meter.sample(MACHINE)
+    machine.now += 1
+    machine.latencies = {machine.own_id: waited(10, 25)}
+    window = machine.meter.window(before, machine.meter.sample(MACHINE))
+    assert (window.own_waits, window.others_waits, window.throughput) == (0, 20, None)
+    assert window.others_full is not None
 
 
 def test_what_the_kernel_does_not_tell_is_unknown(machine: Machine) -> None:

@@ -24,6 +24,15 @@ def test_what_an_object_says_of_itself() -> None:
     about.check(CARD_OF_IT)
 
 
+def test_the_maps_of_the_card_have_to_be_there() -> None:
+    card = parse_card(f'{CARD}[maps.layers]\nrole = "classes"\n'.encode(), "card")
+    layers = Symbol("layers", ".maps", 0, 32)
+    read_object(make_object({".maps": bytes(32)}, [*DEFAULT_SYMBOLS, layers])).check(card)
+    for symbols in (DEFAULT_SYMBOLS, [*DEFAULT_SYMBOLS, Symbol("layers", ".bss", 16, 8)]):
+        with pytest.raises(ObjectError, match="it has no map layers"):
+            read_object(make_object(symbols=symbols)).check(card)
+
+
 def test_strong_externs_are_needed_by_their_name_in_the_kernel() -> None:
     names = ("scx_bpf_now", "scx_bpf_x___s", "scx_bpf_y___v2___s", "CONFIG_HZ", "LINUX_HAS_X")
     about = read_object(make_object(symbols=[*DEFAULT_SYMBOLS, *map(Symbol, names)]))

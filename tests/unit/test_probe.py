@@ -13,9 +13,16 @@ from typing import cast
 
 import pytest
 
-from schedcpd.deploy.probe import REASON_BYTES, load
-from schedcpd.deploy.probe.probe import NoProbe, Probe, ProbeSettings, start_probe
+from schedcpd.deploy.probe import PROBES, REASON_BYTES, RUNQUEUE, TASKS, load
+from schedcpd.deploy.probe.probe import (
+    NoProbe,
+    Probe,
+    ProbeSettings,
+    attach_probe,
+    start_probe,
+)
 from schedcpd.kernel.libbpf import Libbpf, LibbpfError
+from schedcpd.repository import packaged
 
 HERE = Path(__file__)
 FAKE = (sys.executable, "-I", str(HERE.with_name("fake_probe_child.py")))
@@ -109,36 +116,38 @@ def children() -> str:
 
 
 async def test_the_child_itself_refuses_what_is_not_packaged(tmp_path: Path) -> None:
-    (tmp_path / load.FILE).write_bytes(b"an object")
-    (tmp_path / load.SUMS).write_text("")
+    (tmp_path / packaged.file_of(RUNQUEUE)).write_bytes(b"an object")
+    (tmp_path / packaged.SUMS).write_text("")
     with pytest.raises(NoProbe, match="not as packaged: reinstall"):
         await start_probe(ProbeSettings(tmp_path, REAL))
 
 
-def package(folder: Path, data: bytes = b"an object") -> Path:
-    (folder / load.FILE).write_bytes(data)
+def package(folder: Path, data: bytes = b"an object", name: str = RUNQUEUE) -> Path:
+    (folder / packaged.file_of(name)).write_bytes(data)
     digest = hashlib.sha256(data).hexdigest()
-    (folder / load.SUMS).write_text(f"{digest}  {load.FILE}\n{'0' * 64}  other.bpf.o\n")
+    (folder / packaged.SUMS).write_text(
+        f"{digest}  {packaged.file_of(name)}\n{'0' * 64}  other.bpf.o\n"
+    )
     return folder
 
 
 def test_packaged(tmp_path: Path) -> None:
-    assert load.packaged(package(tmp_path)) == b"an object"
+    assert packaged.packaged(package(tmp_path), RUNQUEUE) == b"an object"
 
 
 @pytest.mark.parametrize("sums", ["", "{digest}  other.bpf.o\n", "{digest}x  runqueue.bpf.o\n"])
 def test_not_in_the_sums(tmp_path: Path, sums: str) -> None:
     package(tmp_path)
     digest = hashlib.sha256(b"an object").hexdigest()
-    (tmp_path / load.SUMS).write_text(sums.format(digest=digest))
-    with pytest.raises(load.RefusedError):
-        load.packaged(tmp_path)
+    (tmp_path / packaged.SUMS).write_text(sums.format(digest=digest))
+    with pytest.raises(packaged.RefusedError):
+        packaged.packaged(tmp_path, RUNQUEUE)
 
 
 def test_changed_by_one_byte(tmp_path: Path) -> None:
-    (package(tmp_path) / load.FILE).write_bytes(b"an objecT")
-    with pytest.raises(load.RefusedError):
-        load.packaged(tmp_path)
+    (package(tmp_path) / packaged.file_of(RUNQUEUE)).write_bytes(b"an objecT")
+    with pytest.raises(packaged.RefusedError):
+        packaged.packaged(tmp_path, RUNQUEUE)
 
 
 class FakeLink:
@@ -169,8 +178,7 @@ class FakeObject:
         return [FakeLink(fd) for fd in self.fds[1:]]
 
     def map_fd(self, name: str) -> int:
-        assert name == load.MAP
-        return self.fds[0]
+        return self.fds[("cgroups", "watched", "events").index(name) % 2]
 
 
 class FakeLibbpf:
@@ -183,11 +191,11 @@ class FakeLibbpf:
         return self.object
 
 
-def hand_over(folder: Path, library: FakeLibbpf) -> tuple[bytes, list[int]]:
+def hand_over(folder: Path, library: FakeLibbpf, name: str = RUNQUEUE) -> tuple[bytes, list[int]]:
     """What arrives at the other end of a real socket."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, theirs:
-        load.hand_over(theirs, folder, lambda: cast("Libbpf", library))
+        load.hand_over(theirs, folder, name, lambda: cast("Libbpf", library))
         text, fds, _, _ = socket.recv_fds(ours, REASON_BYTES, 16)
     for fd in library.object.fds:
         os.close(fd)
@@ -202,6 +210,21 @@ def test_hand_over(tmp_path: Path) -> None:
     assert library.opened == [(b"an object", "runqueue")]
     for fd in fds:
         os.close(fd)
+
+
+def test_the_descriptors_of_each_map_come_first(tmp_path: Path) -> None:
+    library = FakeLibbpf()
+    _, fds = hand_over(package(tmp_path, name=TASKS), library, TASKS)
+    assert PROBES[TASKS].maps == ("events", "watched")
+    assert [name_of(fd) for fd in fds] == ["m", "a", "a", "b"]  # its maps, then all links
+    assert library.opened == [(b"an object", "tasks")]
+    for fd in fds:
+        os.close(fd)
+
+
+async def test_a_probe_without_a_link_is_none() -> None:
+    with pytest.raises(NoProbe, match=r"^attached$"):
+        await attach_probe(ProbeSettings(Path("/p/two"), FAKE), TASKS)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from schedcpd.errors import KernelText
 from schedcpd.kernel.procfs import (
     ARGUMENTS_LIMIT,
     COMM_LIMIT,
+    SCHED_IDLE,
     parse_arguments,
     parse_stat,
     read_arguments,
@@ -35,6 +36,15 @@ def test_stat_of_a_process() -> None:
     assert stat.started_ticks == 52060160
     assert stat.runnable
     assert not parse_stat(STAT % (b"xz", b"S", 1)).runnable
+
+
+def test_what_a_task_asked_of_the_scheduler() -> None:
+    modest = (STAT % (b"xz", b"R", 3)).replace(b" 20 0 3 ", b" 39 19 3 ")
+    assert (parse_stat(modest).nice, parse_stat(modest).policy) == (19, 0)
+    urgent = modest.replace(b" 39 19 ", b" 9 -11 ").replace(b"17 1 0 0", b"17 1 0 5")
+    assert (parse_stat(urgent).nice, parse_stat(urgent).policy) == (-11, SCHED_IDLE)
+    cut = modest[: modest.rindex(b"17")] + b"\n"  # an old kernel, or one that tells less
+    assert (parse_stat(cut).nice, parse_stat(cut).policy) == (19, 0)
 
 
 @pytest.mark.parametrize(

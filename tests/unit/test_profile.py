@@ -13,7 +13,7 @@ import pytest
 from schedcpd.errors import WorkloadGone
 from schedcpd.kernel.text import REPLACEMENT
 from schedcpd.model import Program, Workload, WorkloadKind, WorkloadProfile
-from schedcpd.profile.summary import Clocks, sentence, summarise
+from schedcpd.profile.summary import Clocks, sentence, survey
 
 NAME = "batch.service"
 STAT = "{} ({}) {} 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 {} 0 {} 0 0 0\n"
@@ -84,7 +84,7 @@ class Machine:
         return Workload(f"/{NAME}", inode, NAME, WorkloadKind.SERVICE, 900.0)
 
     async def summarise(self) -> WorkloadProfile:
-        return await summarise(
+        profile, _ = await survey(
             self.root / "cgroup",
             self.proc,
             self.workload,
@@ -93,6 +93,7 @@ class Machine:
             clocks=Clocks(lambda: 5000.0, lambda: self.now, lambda: self.now, 100),
             listeners=lambda: self.listening,
         )
+        return profile
 
     async def _sleep(self, seconds: float) -> None:
         self.now += seconds
@@ -239,7 +240,7 @@ async def test_the_cgroup_vanishes(machine: Machine) -> None:
 async def test_another_cgroup_of_the_same_name_is_not_looked_at(machine: Machine) -> None:
     old = replace(machine.workload, cgroup_id=1)
     with pytest.raises(WorkloadGone):
-        await summarise(machine.root / "cgroup", machine.proc, old)
+        await survey(machine.root / "cgroup", machine.proc, old)
 
 
 async def test_counters_that_make_no_sense(machine: Machine) -> None:
@@ -326,6 +327,22 @@ async def test_thousands_of_threads_are_sampled(machine: Machine) -> None:
     assert len([path for path in read if "/task/" in path]) <= 2000
     assert profile.threads == 3010
     assert 0 < profile.runnable <= 3010
+
+
+async def test_who_does_nothing_is_not_asked_for_sockets(machine: Machine) -> None:
+    machine.process(1, "httpd", "S")
+    machine.listening = {machine.workload.cgroup_id: 1}
+    assert (await machine.summarise()).listeners == 0
+    machine.steps = [lambda: machine.count(60_000, 0)]  # a fifth of a CPU
+    assert (await machine.summarise()).listeners == 1
+
+
+async def test_the_command_is_that_of_the_oldest_process(machine: Machine) -> None:
+    machine.process(1, "xz", age_s=2.0)
+    machine.process(2, "make", "S", age_s=50.0, command=b"make\0-j8\0")
+    assert (await machine.summarise()).command == "make -j8"
+    machine.process(2, "make", "D", age_s=50.0, command=b"make\0-j8\0")
+    assert (await machine.summarise()).command == ""  # reading it might wait
 
 
 async def test_listening_sockets_of_the_cgroup_and_below(machine: Machine) -> None:

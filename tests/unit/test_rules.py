@@ -11,11 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schedcpd.config import Thresholds
-from schedcpd.model import Objective, Program, WorkloadProfile
-from schedcpd.plan.rules import plan, still_fits
-from unit.fakes import make_card
+from schedcpd.model import Objective, Plan, Policy, Program, WorkloadClass, WorkloadProfile
+from schedcpd.plan import planner
+from schedcpd.plan.planner import Situation
+from schedcpd.plan.rules import Case, objection, still_fits
+from unit.fakes import make_policy
+from unit.test_classify import tasks
 
-POLICIES = {"scx_batch": make_card("scx_batch"), "scx_fair": make_card("scx_fair", targeted=False)}
+POLICIES = {name: make_policy(name) for name in ("scx_batch", "scx_fair")}
 CPUS = 2
 
 BATCH = WorkloadProfile(
@@ -40,6 +43,17 @@ BATCH = WorkloadProfile(
 
 def profile(**changes: Any) -> WorkloadProfile:
     return replace(BATCH, **changes)
+
+
+def plan(
+    seen: WorkloadProfile,
+    cpus: int,
+    policies: dict[str, Policy],
+    thresholds: Thresholds | None = None,
+) -> Plan:
+    """What is planned where nothing is known but the cards."""
+    thresholds = thresholds or Thresholds()
+    return planner.plan(Situation("xz", seen, cpus, policies, thresholds=thresholds))
 
 
 def test_a_batch_gets_the_policy() -> None:
@@ -111,6 +125,35 @@ def test_all_else_is_left_alone(changes: dict[str, Any], words: str) -> None:
     assert words.lower() in decided.reason.lower()
 
 
+CROWD = {"work": WorkloadClass.COMPUTE, "runnable": 3.0, "workers": 1.0, "worker_threads": 8.0}
+
+
+@pytest.mark.parametrize(
+    ("wakes", "changes", "words"),
+    [
+        (3.0, {}, ""),
+        (2.0, {}, "hardly ever wait for one another"),
+        (3.0, {"runnable": 2.9}, "2.9 threads are runnable on 2 CPUs: about one for each CPU"),
+    ],
+)
+def test_computing_is_planned_for_where_threads_wake_one_another(
+    wakes: float, changes: dict[str, Any], words: str
+) -> None:
+    seen = tasks(tasks=3, voluntary_per_s=wakes)
+    case = Case(replace(BATCH, **{**CROWD, **changes}, scheduling=seen), CPUS, Thresholds())
+    found = objection(WorkloadClass.COMPUTE, case)
+    assert words in found if words else not found
+
+
+@pytest.mark.parametrize(("age_s", "words"), [(29.9, "only begun"), (30.0, "")])
+def test_a_session_that_begins_is_no_reason_to_change_the_scheduler(
+    age_s: float, words: str
+) -> None:
+    seen = replace(BATCH, work=WorkloadClass.INTERACTIVE, oldest_s=age_s)
+    found = objection(WorkloadClass.INTERACTIVE, Case(seen, CPUS, Thresholds()))
+    assert words in found if words else not found
+
+
 def test_what_is_a_queue_depends_on_the_cpus() -> None:
     assert plan(BATCH, 12, POLICIES).policy == "scx_batch"
     decided = plan(BATCH, 16, POLICIES)
@@ -129,7 +172,8 @@ def test_a_policy_that_is_not_installed() -> None:
     decided = plan(BATCH, CPUS, {"scx_fair": POLICIES["scx_fair"]})
     assert decided.policy is None
     assert decided.objective is Objective.MAKESPAN
-    assert decided.reason.endswith("makespan counts, but scx_batch is not installed")
+    words = "makespan counts, but no installed policy is known to do better"
+    assert decided.reason.endswith(words)
 
 
 @pytest.mark.parametrize(
@@ -167,6 +211,17 @@ def test_what_turns_out_to_be_a_server_no_longer_fits() -> None:
     assert not still_fits(profile(worker_threads=50.0), CPUS)
 
 
+def test_a_service_fits_while_it_is_one() -> None:
+    seen = profile(work=WorkloadClass.LATENCY, listeners=1, runnable=0.5)
+    assert still_fits(seen, CPUS, work=WorkloadClass.LATENCY)
+    assert not still_fits(seen, CPUS), "a batch it is not"
+    unclear = replace(seen, work=WorkloadClass.UNKNOWN)
+    assert still_fits(unclear, CPUS, work=WorkloadClass.LATENCY)
+    other = replace(seen, work=WorkloadClass.IDLE)
+    assert not still_fits(other, CPUS, work=WorkloadClass.LATENCY)
+    assert not still_fits(replace(seen, processes=0), CPUS, work=WorkloadClass.LATENCY)
+
+
 finite = st.floats(0, 1e6)
 
 
@@ -188,6 +243,7 @@ finite = st.floats(0, 1e6)
         worker_threads=finite,
         worker_age_s=finite,
         listeners=st.integers(0, 10),
+        work=st.sampled_from(WorkloadClass),
     ),
     st.integers(1, 1024),
 )
@@ -198,3 +254,4 @@ def test_every_profile_has_one_sentence(seen: WorkloadProfile, cpus: int) -> Non
     if decided.policy is not None:
         # What is attached for a workload is not let go at the next look at the same workload.
         assert still_fits(seen, cpus)
+        assert still_fits(seen, cpus, work=decided.work)

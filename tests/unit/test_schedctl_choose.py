@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import pytest
 
-from schedctl.actions.choose import MOST_SHOWN, find_policy, find_workload
-from schedctl.errors import ClientError
-from schedctl.exit import ExitCode
-from schedctl.objects import Workload
+from schedclient.choose import MOST_SHOWN, find_policy, find_workload
+from schedclient.errors import ClientError
+from schedclient.exit import ExitCode
+from schedclient.objects import Workload
 
 
 def workload(path: str, cgroup_id: int) -> Workload:

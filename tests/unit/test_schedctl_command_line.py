@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from schedclient.errors import ClientError, from_dbus
+from schedclient.exit import ExitCode
+from schedclient.objects import Machine, from_properties
 from schedctl.__main__ import run
 from schedctl.context import Context
-from schedctl.errors import ClientError, from_dbus
-from schedctl.exit import ExitCode
-from schedctl.objects import Machine, from_properties
-from schedctl.parser.build import build
+from schedctl.parser.build import build, parse
 from schedctl.parser.commands import COMMANDS, Command
 from schedctl.report import Report
 
@@ -112,3 +112,9 @@ def test_errors_of_the_bus(name: str, code: int, words: str) -> None:
 def test_another_version_of_the_daemon_is_named(wrong: dict[str, object]) -> None:
     with pytest.raises(ClientError, match=r"Machine\.Version is not what this schedctl expects"):
         from_properties(Machine, wrong)
+
+
+def test_the_command_line_of_another_program_takes_no_argument_of_ours() -> None:
+    assert parse(["enroll-foreign", "/usr/bin/scx_lavd"]).program == "/usr/bin/scx_lavd"
+    held = parse(["hold", "--reason", "a build", "--", "make", "--jobs"])
+    assert held.command_line == ["make", "--jobs"]

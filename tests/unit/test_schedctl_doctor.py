@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
+from schedclient.objects import Hold, Machine, Policy
 from schedcpd import __version__
 from schedcpd.model import KernelState
 from schedctl.actions import doctor
 from schedctl.actions.doctor import CHECKS, Facts, Result
 from schedctl.context import Context
-from schedctl.objects import Hold, Machine, Policy
 from schedctl.report import Report
 
 MACHINE = Machine(
@@ -36,6 +36,10 @@ HEALTHY = Facts(
     policies=(POLICY,),
     daemon_error="",
 )
+FOREIGN = replace(
+    POLICY, name="scx_lavd", kind="foreign", enrolled=True, admissible=False, token="changed"
+)
+INSTALLED = replace(FOREIGN, enrolled=False, token="not enrolled")
 REFUSED = replace(POLICY, admissible=False, token="expired")
 
 
@@ -56,6 +60,11 @@ def test_a_healthy_machine() -> None:
         ("PSI", "fail", {"pressure": False}),
         ("daemon", "fail", {"machine": None, "daemon_error": "it is not running"}),
         ("daemon", "warn", {"machine": replace(MACHINE, mode="paused")}),
+        ("policies", "ok", {"policies": (POLICY, FOREIGN)}),
+        ("foreign", "warn", {"policies": (POLICY, FOREIGN)}),
+        ("foreign", "ok", {"policies": (POLICY, INSTALLED), "runner": False}),
+        ("foreign", "ok", {"policies": (replace(FOREIGN, admissible=True),)}),
+        ("foreign", "warn", {"policies": (replace(FOREIGN, admissible=True),), "runner": False}),
         ("daemon", "fail", {"machine": replace(MACHINE, mode="safe", safe="power")}),
         ("holds", "warn", {"machine": replace(MACHINE, holds=(HOLD,))}),
         ("holds", "warn", {"machine": None}),

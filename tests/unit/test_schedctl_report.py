@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schedctl.report import Column, Report, columns_of, count, duration, moment, shorten, visible
+from schedclient.text import visible
+from schedctl.report import Column, Report, columns_of, count, duration, moment, shorten
 
 any_text = st.text(st.characters(exclude_categories=()), max_size=60)
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
+from schedclient.objects import Deployment, Hold, Machine, Workload
 from schedctl.actions import status
 from schedctl.actions.status import Picture
-from schedctl.objects import Deployment, Hold, Machine, Workload
 
 NOW = 1000.0
 

@@ -15,7 +15,19 @@ def test_canary_of_a_batch_must_only_not_lose() -> None:
     canary = make_score(Config(), BATCH, Objective.MAKESPAN, True).canary
     assert canary is not None
     assert (canary.non_inferiority, canary.higher_is_better) == (True, True)
-    assert (canary.min_pairs, canary.max_pairs, canary.window_s) == (2, 2, 1.5)
+    assert (canary.min_pairs, canary.max_pairs, canary.window_s) == (2, 5, 1.5)
+
+
+def test_a_batch_in_the_place_of_another_must_gain_too() -> None:
+    settings = Config().canary
+    canary = make_score(Config(), BATCH, Objective.MAKESPAN, True, incumbent=0.2).canary
+    assert canary is not None
+    assert not canary.non_inferiority
+    assert (canary.incumbent, canary.bar) == (0.2, 0.2)
+    assert (canary.min_pairs, canary.max_pairs) == (settings.min_pairs, settings.max_pairs)
+    low = make_score(Config(), BATCH, Objective.MAKESPAN, True, incumbent=-0.1).canary
+    assert low is not None
+    assert low.bar == settings.margin
 
 
 def test_canary_for_latency_must_gain() -> None:

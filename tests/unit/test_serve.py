@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from schedcpd.fields import BadField
+from schedcpd.repository.policies import SOURCE_LIMIT
 from schedcpd.verify import serve
-from schedcpd.verify.compile import SOURCE_LIMIT
 from schedcpd.verify.host import Host, Places
 from schedcpd.verify.pipeline import Verifier
 from schedcpd.verify.serve import Connection, Revocation, Submission, Withdrawal, parse_request

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -27,30 +28,40 @@ from schedcpd.errors import (
 from schedcpd.jobs import Jobs
 from schedcpd.kernel.sched_ext import exit_cause
 from schedcpd.model import (
+    Candidate,
     DeploymentState,
+    Excerpt,
     ExitRecord,
     JobState,
     Mode,
     Objective,
     Origin,
     Plan,
+    Policy,
     Report,
     StageOutcome,
     StageReport,
+    Tier,
     VerifyStage,
     Workload,
     WorkloadProfile,
     WorkloadState,
 )
 from schedcpd.reports import Progress
+from schedcpd.repository.bundles import Keys
+from schedcpd.repository.memory import Memory
+from schedcpd.repository.repository import Repository
 from schedcpd.supervisor import Supervisor
 from unit.fakes import GOOD, HARM, FakeKernel, cancel_all, make_policy, make_workload
+from unit.repository.samples import sources
 
 BATCH = "/system.slice/batch.service"
 OTHER = "/system.slice/web.service"
 HOTPLUG = ExitRecord(
     66, 0x1000100000000, "unregistered from the main kernel", "cpu 1 going offline"
 )
+
+STALL = ExitRecord(1026, 0, "runnable task stall", "xz[4] failed")
 
 
 def make_profile(processes: int = 40) -> WorkloadProfile:
@@ -106,22 +117,34 @@ class FakeRegistry:
 class Machine:
     """A supervisor whose world the test moves; ``ticks`` lets the look-after loop go round."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.library: Repository | None = None
         self.kernel = FakeKernel()
         self.busy: set[str] = {BATCH}
         self.fits = True
+        self.disobeys = False  # the planner chooses what is out of the question
+        self.forgiven: list[str] = []
+        self.learnt: list[tuple[DeploymentState, str, Objective]] = []
         self.gone: set[str] = set()
         self.fault: OSError | None = None  # of every look
         self.looks = 0
+        self.examined: list[tuple[str, Tier]] = []
         self.ticks = asyncio.Semaphore(0)
         stages = Stages(
             identify=lambda path: make_workload(path) if path.endswith(".service") else None,
             pressed=self.pressed,
             profile=self.profile,
+            examine=self.examine,
             plan=self.plan,
-            still_fits=lambda profile: self.fits,
+            still_fits=lambda profile, plan: self.fits,
+            learn=lambda deployment, workload, plan: self.learnt.append(
+                (deployment.state, workload.id, plan.objective)
+            ),
+            forgive=self.forgiven.append,
             kernel=self.kernel.state,
             unusable=lambda: self.kernel.unusable,
+            unwanted=self.unwanted,
             exit_cause=exit_cause,
             clock=lambda: self.kernel.now,
             sleep=self.sleep,
@@ -134,6 +157,15 @@ class Machine:
     def start(self) -> Supervisor:
         """A daemon on this machine."""
         jobs = Jobs(self.verifier, lambda: self.kernel.now)
+        if self.library is not None:
+            self.library.close()  # else its file is locked
+        self.library = Repository(
+            Memory(self.folder / "repository.db"),
+            sources(self.folder, installed=lambda: self.supervisor.policies),
+            Keys(self.folder / "key", self.folder / "trusted"),
+            "here",
+            lambda: self.kernel.now,
+        )
         supervisor = Supervisor(
             *(
                 "1",
@@ -145,11 +177,16 @@ class Machine:
                 jobs,
                 self.registry,
                 tuple,
+                self,
+                self.library,
             )
         )
         supervisor.begin("boot")
         supervisor.set_policies([make_policy(), make_policy("scx_fair")])
         return supervisor
+
+    def unwanted(self, policy: Policy) -> str:
+        return self.supervisor.library.objection(policy)
 
     def pressed(self, workloads: Iterable[Workload]) -> tuple[Workload, ...]:
         return tuple(one for one in workloads if one.id in self.busy)
@@ -162,9 +199,21 @@ class Machine:
             raise WorkloadGone(workload.id)
         return make_profile(40 if workload.id in self.busy else 1)
 
-    def plan(self, profile: WorkloadProfile) -> Plan:
-        policy = "scx_batch" if profile.processes > 20 else None
-        return Plan(policy, Objective.MAKESPAN, f"{profile.processes} processes")
+    async def examine(self, workload: Workload, tier: Tier) -> WorkloadProfile:
+        self.examined.append((workload.id, tier))
+        return await self.profile(workload)
+
+    async def read(self, workload: Workload, path: str, offset: int, length: int) -> Excerpt:
+        return Excerpt(f"{path} of {workload.id}"[offset : offset + length], 99)
+
+    def plan(self, workload: Workload, profile: WorkloadProfile, barred: Mapping[str, str]) -> Plan:
+        reason = f"{profile.processes} processes"
+        if profile.processes <= 20:
+            return Plan(None, Objective.NONE, reason)
+        if "scx_batch" not in barred or self.disobeys:
+            return Plan("scx_batch", Objective.MAKESPAN, reason)
+        wanted = Candidate("scx_batch", 0.22, "its card", barred["scx_batch"])
+        return Plan(None, Objective.MAKESPAN, reason, candidates=(wanted,))
 
     async def sleep(self, seconds: float) -> None:
         await self.ticks.acquire()
@@ -197,8 +246,8 @@ class Machine:
 
 
 @pytest.fixture
-async def machine() -> AsyncIterator[Machine]:
-    machine = Machine()
+async def machine(tmp_path: Path) -> AsyncIterator[Machine]:
+    machine = Machine(tmp_path)
     yield machine
     await machine.supervisor.stop()
     assert machine.kernel.policy == ""
@@ -419,6 +468,90 @@ async def test_lost_canary_is_not_repeated(machine: Machine) -> None:
     assert any("canary: it is worse" in line for line in machine.supervisor.why(BATCH))
 
 
+@pytest.mark.parametrize("disobeys", [False, True])
+async def test_planner_does_without_what_is_out_of_the_question(
+    machine: Machine, disobeys: bool
+) -> None:
+    machine.disobeys = disobeys
+    machine.supervisor.set_policies([make_policy("scx_batch", admissible=False)])
+    await machine.start_batch()
+    assert machine.workload_state() is WorkloadState.ADVISED
+    assert machine.told("refuse") == ["not attached: no token"]
+    assert not machine.kernel.holders
+    machine.supervisor.set_policies([make_policy()])
+    machine.supervisor.pressed()
+    await machine.settle()
+    assert machine.kernel.policy == "scx_batch"
+
+
+async def test_planner_does_without_what_ignores_a_limit(machine: Machine) -> None:
+    machine.kernel.limits = ("a.slice: cpu.max is 20000 100000",)
+    await machine.start_batch()
+    assert machine.workload_state() is WorkloadState.ADVISED
+    plan = machine.supervisor.workloads[BATCH].plan
+    assert plan is not None
+    assert plan.policy is None
+    assert "a.slice: cpu.max is 20000 100000" in plan.candidates[0].objection
+    assert "a.slice: cpu.max" in machine.told("refuse")[0]
+    machine.kernel.limits = ()
+    machine.supervisor.pressed()
+    await machine.settle()
+    assert machine.kernel.policy == "scx_batch"
+
+
+async def test_limits_are_not_looked_for_where_nothing_is_attached(machine: Machine) -> None:
+    machine.supervisor.configure(Mode.ADVISE, 10.0)
+    await machine.start_batch()
+    assert machine.kernel.limit_looks == []
+
+
+async def test_kernel_without_sched_ext_gets_advice_on_what_it_could_not_load(
+    machine: Machine,
+) -> None:
+    machine.kernel.unusable = "no sched_ext"
+    machine.supervisor.set_policies([make_policy("scx_batch", admissible=False)])
+    await machine.start_batch()
+    plan = machine.supervisor.workloads[BATCH].plan
+    assert plan is not None
+    assert plan.policy == "scx_batch"
+    assert machine.told("refuse") == ["not attached: no sched_ext"]
+
+
+async def test_what_came_of_a_deployment_is_learnt(machine: Machine) -> None:
+    await machine.start_batch()
+    assert machine.learnt == []
+    await machine.win_canary()
+    learnt = [(DeploymentState.ATTACHED, BATCH, Objective.MAKESPAN)]
+    assert machine.learnt == learnt
+    machine.supervisor.populated(BATCH, False)
+    await machine.settle()
+    assert machine.learnt == learnt, "that a workload ends says nothing of its policy"
+
+
+async def test_lost_canary_is_learnt(machine: Machine) -> None:
+    machine.kernel.meter.candidate = replace(GOOD, throughput=0.1)
+    await machine.start_batch()
+    await machine.kernel.pass_windows(4)
+    assert machine.learnt == [(DeploymentState.REVERTED, BATCH, Objective.MAKESPAN)]
+
+
+async def test_harm_is_learnt(machine: Machine) -> None:
+    await machine.start_batch()
+    machine.kernel.meter.candidate = HARM
+    await machine.kernel.pass_windows(2)
+    assert machine.learnt == [(DeploymentState.TRIPPED, BATCH, Objective.MAKESPAN)]
+
+
+@pytest.mark.parametrize(("exit_record", "learnt"), [(HOTPLUG, False), (STALL, True)])
+async def test_only_a_fault_is_learnt_of_an_ejected_policy(
+    machine: Machine, exit_record: ExitRecord, learnt: bool
+) -> None:
+    await machine.start_batch()
+    machine.kernel.holders[0].end(exit_record)
+    await machine.settle()
+    assert [state for state, *_ in machine.learnt] == [DeploymentState.EJECTED] * learnt
+
+
 async def test_end_of_the_workload_in_the_middle_of_its_canary(machine: Machine) -> None:
     await machine.start_batch()
     await machine.kernel.pass_windows()
@@ -492,6 +625,7 @@ async def test_trip_without_a_known_good_stays_on_the_default(machine: Machine) 
     assert any("taken off by the circuit breaker" in one for one in machine.supervisor.why(BATCH))
     await machine.supervisor.release("scx_batch")
     assert not machine.supervisor.quarantines
+    assert machine.forgiven == ["scx_batch"]
     machine.kernel.meter.candidate = GOOD
     machine.supervisor.pressed()
     await machine.settle()

@@ -49,6 +49,12 @@ def test_a_machine_that_tells_little(tmp_path: Path) -> None:
     assert read_topology(tmp_path) == Topology("", "", {"no details": "0,2"})
 
 
+def test_machines_alike_are_of_one_kind(sys: Path) -> None:
+    here = read_topology(sys)
+    assert here.kind == "cpus 4, llc 2, node 1, type 2"
+    assert Topology("", "", {"no details": "0,2"}).kind == "cpus 0, llc 0, node 0, type 0"
+
+
 def test_hotplug_makes_no_other_machine(sys: Path) -> None:
     before = read_topology(sys)
     write(sys / "devices/system/cpu/online", "0-1")

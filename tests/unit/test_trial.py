@@ -17,7 +17,7 @@ from schedcpd.repository.cards import parse_card
 from schedcpd.verify import trial
 from schedcpd.verify.microvm import MicroRun, MicroVm, NoMicroVm
 from schedcpd.verify.trial import DYNAMIC_CHECKS, KERNEL_CHECKS, TrialResult
-from unit.made_objects import CARD, make_object
+from unit.made_objects import CARD, OPTIONAL_AT, make_object
 
 CARD_OF_IT = parse_card(CARD.encode(), "card")
 HELLO: dict[str, object] = {"event": "hello", "release": "7.3.4", "build_id": "ab12", "cpus": 2}
@@ -245,6 +245,7 @@ def test_what_the_trial_is_told() -> None:
     assert "timeout_ms 5000" in lines
     assert "max_wait_ms 2000" in lines
     assert "honours nice" in lines
+    assert f"optional {OPTIONAL_AT} cgroup_set_bandwidth" in lines
     constants = [line for line in lines if line.startswith("constant ")]
     assert len(constants) == len(card.tunables)
     slice_ns = next(one for one in card.tunables if one.name == "slice_ns")

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from schedcpd import token
+from schedcpd import keys, token
 from schedcpd.errors import NoSuchPolicy
 from schedcpd.kernel.topology import read_topology
 from schedcpd.model import Card, Finding, Severity
 from schedcpd.repository.policies import PolicyStore
 from schedcpd.verify import __main__ as command
-from schedcpd.verify import admission, keys, office, pipeline
+from schedcpd.verify import admission, office, pipeline
 from schedcpd.verify.admission import RefusedError
 from schedcpd.verify.compile import Compiled
 from schedcpd.verify.host import Places, read_host

@@ -22,7 +22,7 @@ from typing import Any
 SCHED_EXT = Path("/sys/kernel/sched_ext")
 LEDGERS = Path("/var/lib/schedcp")
 POLICIES = ("scx_fair", "scx_batch")
-SETTLE_S = 60.0
+SETTLE_S = 240.0
 # What to kill, and how a process of it is found.
 VICTIMS = {
     "daemon": "^/usr/bin/python3 -I -m schedcpd$",

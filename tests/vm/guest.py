@@ -14,6 +14,8 @@ from lab.machine import PATIENCE_S, Machine
 from lab.place import REPO
 
 SCHED_EXT = "/sys/kernel/sched_ext"
+# A compiler and a machine in the machine, both emulated, and by a host that may be busy.
+VERIFIED_S = 900.0
 SCHEDULERS = "/usr/lib/schedcp/schedulers"
 COMPILE = (
     "cd /src/schedulers"
@@ -60,10 +62,20 @@ new.write_bytes(token.sign(signed, (state / "private.key").read_bytes()))
 new.rename(state / "tokens" / f"{name}.token")
 """
 
+# How the daemon's log says that a policy has won its canary, or that it is out before that.
+WON = ("it is better", "it is not clearly worse")
+DECIDED = ": canary: | detached| taken off| is in quarantine"
 
-def schedctl(machine: Machine, *words: str, user: str = "root", check: bool = True) -> Result:
+
+def schedctl(
+    machine: Machine,
+    *words: str,
+    user: str = "root",
+    check: bool = True,
+    timeout_s: float = PATIENCE_S,
+) -> Result:
     """Run schedctl in the machine."""
-    return machine.run(["schedctl", *words], user=user, check=check)
+    return machine.run(["schedctl", *words], user=user, check=check, timeout_s=timeout_s)
 
 
 def asked(machine: Machine, *words: str, user: str = "root") -> Any:
@@ -85,6 +97,16 @@ def deployments(machine: Machine, workload: str) -> list[dict[str, Any]]:
 def await_daemon(machine: Machine) -> None:
     """Wait until the daemon answers."""
     machine.wait_for(lambda: schedctl(machine, "status", check=False).exit_code == 0)
+
+
+def await_state(machine: Machine, workload: str, state: str) -> None:
+    """Wait until the daemon knows a workload and says that it is in that state."""
+
+    def reached() -> bool:
+        shown = schedctl(machine, "show", workload, "--json", check=False)
+        return shown.exit_code == 0 and json.loads(shown.stdout)["state"] == state
+
+    machine.wait_for(reached)
 
 
 def await_end(machine: Machine, workload: str) -> dict[str, Any]:
@@ -110,22 +132,24 @@ def start_batch(machine: Machine, unit: str = "batch") -> str:
     return f"{unit}.service"
 
 
-def await_policy(machine: Machine, name: str) -> None:
+def await_policy(machine: Machine, name: str, timeout_s: float = PATIENCE_S) -> None:
     """Wait until the kernel says that the policy of that name is attached."""
 
     def attached() -> bool:
         return policy(machine) == name
 
-    machine.wait_for(attached, interval_s=1.0)
+    machine.wait_for(attached, timeout_s, interval_s=1.0)
 
 
 def await_promotion(machine: Machine, name: str) -> None:
-    """Wait until the policy of that name has got through its canary.
+    """Wait until the policy of that name has got through its canary; fail at once if it has not.
 
     In the machine and in long steps: looking costs CPU, and the canary counts what a batch gets.
     """
-    said = f"journalctl --quiet --output=cat --unit=schedcpd --grep='{name}: canary: '"
-    machine.run(f"until {said} >/dev/null; do sleep 3; done", timeout_s=2 * PATIENCE_S)
+    said = f"journalctl --quiet --output=cat --unit=schedcpd --grep='{name}({DECIDED})'"
+    told = machine.run(f"until {said}; do sleep 3; done", timeout_s=2 * PATIENCE_S).stdout
+    first = told.partition("\n")[0]
+    assert any(f"{name}: canary: {won}" in first for won in WON), told
 
 
 def await_default(machine: Machine, timeout_s: float = PATIENCE_S) -> None:
@@ -138,7 +162,8 @@ def seconds_to_default(machine: Machine, command: str) -> float:
     script = f"""
     {command}
     begin=$(date +%s%N)
-    until grep -qx disabled {SCHED_EXT}/state; do :; done
+    # Without a process for each look, which an emulated machine takes long to start.
+    until read -r state <{SCHED_EXT}/state && [ "$state" = disabled ]; do :; done
     echo $(( $(date +%s%N) - begin ))
     """
     return int(machine.run(script).stdout) / 1e9

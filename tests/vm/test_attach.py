@@ -12,6 +12,7 @@ from vm.guest import (
     await_default,
     await_policy,
     await_promotion,
+    await_state,
     deployments,
     policy,
     schedctl,
@@ -51,10 +52,8 @@ def test_batch_is_noticed_and_let_go_at_its_end(machine: Machine) -> None:
 def test_idle_and_sequential_work_is_left_alone(machine: Machine) -> None:
     workload = start_idle(machine)
     machine.start("exec sha256sum /dev/zero", unit="sequential", user="user")
-    machine.wait_for(
-        lambda: asked(machine, "show", "sequential.service")["state"] == "left-alone", 40
-    )
-    assert asked(machine, "show", workload)["state"] == "left-alone"
+    await_state(machine, "sequential.service", "left-alone")
+    await_state(machine, workload, "left-alone")
     assert policy(machine) == ""
 
 
@@ -126,12 +125,18 @@ def test_sysrq_pauses(machine: Machine) -> None:
 
 
 def test_policy_survives_the_churn_of_a_busy_machine(machine: Machine) -> None:
+    schedctl(machine, "pause")  # or else automation may be on its way with the same policy
     workload = start_batch(machine)
-    await_policy(machine, "scx_batch")
+    machine.wait_for(lambda: workload in schedctl(machine, "list").stdout)
+    schedctl(machine, "apply", workload, "scx_batch")
     churn = (
         "for i in $(seq 60); do (taskset -c $((i % 2)) nice -n $((i % 20)) true) & done; wait; "
         "stress-ng --quiet --fork 2 --affinity 2 --timeout 5s"
     )
     machine.run(churn, unit="churn")
-    assert policy(machine) == "scx_batch"
-    assert deployments(machine, workload)[-1]["state"] == "attached"
+    # The circuit breaker may be of another opinion on a slow machine; the kernel must not be.
+    told = machine.run("journalctl --dmesg --output=cat --grep='BPF scheduler'").stdout
+    assert 'BPF scheduler "scx_batch" enabled' in told
+    assert told.count(" disabled (") == told.count(" disabled (unregistered from user space)")
+    (made,) = deployments(machine, workload)
+    assert made["state"] in ("attached", "canary", "tripped")

@@ -34,11 +34,22 @@ def test_lab_reads_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_image_key_follows_package_and_kernel() -> None:
     keys = {
-        image.image_key("d1", "7.3.4"),
-        image.image_key("d2", "7.3.4"),
-        image.image_key("d1", "7.2.12"),
+        image.image_key([], "7.3.4"),
+        image.image_key(["d1"], "7.3.4"),
+        image.image_key(["d2"], "7.3.4"),
+        image.image_key(["d1", "d2"], "7.3.4"),
+        image.image_key(["d1"], "7.3.4", ["d2"]),
+        image.image_key(["d1"], "7.2.12"),
     }
-    assert len(keys) == 3
+    assert len(keys) == 6
+
+
+def test_the_agents_package_is_found_beside_the_daemons(tmp_path: Path) -> None:
+    daemon, agent = (tmp_path / f"{name}_1.2_amd64.deb" for name in ("schedcp", "schedcp-agent"))
+    assert image.built_with(daemon) == (daemon,)
+    agent.touch()
+    assert image.built_with(daemon) == (daemon, agent)
+    assert image.built_with(agent) == (agent,)
 
 
 def test_link_is_replaced(tmp_path: Path) -> None:

@@ -68,6 +68,7 @@ def test_policy_that_stalls_only_after_20_s(machine: Machine) -> None:
     assert_quarantined(machine, workload, "scx_late", "failed to run")
 
 
+@pytest.mark.long
 def test_policy_that_helps_its_own_at_the_price_of_others(machine: Machine) -> None:
     workload = start_harm(machine, "scx_selfish")
     last = await_end(machine, workload)

@@ -9,6 +9,8 @@ import shutil
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from lab import kernels
 from lab.machine import Machine, boot_spec
 from lab.place import Lab
@@ -19,6 +21,7 @@ SEED = 3
 SECONDS_A_ROUND = 300
 
 
+@pytest.mark.long
 def test_kill_at_random_moments(machine: Machine) -> None:
     workload = start_idle(machine)
     machine.copy_in(Path(__file__).with_name("crash.py"), "/tmp/crash.py")

@@ -117,6 +117,7 @@ def test_one_that_does_not_end_is_killed(visited: Machine) -> None:
     visited.wait_for(f"! pgrep --full '^{PROGRAM} '")
 
 
+@LONG
 def test_the_kernel_ejects_it(visited: Machine) -> None:
     workload = start_idle(visited)
     visited.start("exec sha256sum /dev/zero", unit="victim", user="user")

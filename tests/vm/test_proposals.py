@@ -99,6 +99,7 @@ def test_the_incumbent_comes_back_after_one_that_is_no_better(machine: Machine) 
     assert constants(machine, "hold_sips") == {8}
 
 
+@pytest.mark.long
 def test_optimize_ends_the_hold_of_a_revert(machine: Machine) -> None:
     workload = start_batch(machine)
     await_promotion(machine, "scx_batch")
@@ -120,6 +121,7 @@ def test_ordinary_users_may_not(machine: Machine) -> None:
         assert refused.exit_code == 4, words
 
 
+@pytest.mark.long
 def test_a_closer_look_on_demand(machine: Machine) -> None:
     shown = asked(machine, "show", start_sequential(machine), "--tier", "scheduling")
     assert shown["profile"]["scheduling"]["tasks"] >= 1

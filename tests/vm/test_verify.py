@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from lab.machine import Machine
 from vm.guest import SCHEDULERS, VERIFIED_S, asked, await_default, policy, schedctl, start_idle
 
@@ -121,5 +123,6 @@ def test_policy_that_was_changed_gets_no_token(machine: Machine) -> None:
     assert "not as packaged" in refused.stdout
 
 
+@pytest.mark.long
 def test_two_hundred_changes_of_a_token(machine: Machine) -> None:
     assert machine.run(["python3", "-c", TAMPER], timeout_s=VERIFIED_S).stdout.split() == ["200"]

@@ -28,7 +28,7 @@ help: ## show these targets
 check: lint tests check-corpus check-deb check-vm ## all that a change must pass
 
 tests: venv root build/wheels/unpacked
-	@$(MAKE) --jobs=2 --output-sync=line test test-debian
+	@$(MAKE) --jobs=2 test test-debian
 
 check-fast: lint-python test-unit ## the quick part of it: Python lint and unit tests
 

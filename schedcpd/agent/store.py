@@ -99,11 +99,15 @@ class Store:
         self._path = path
         with self._guarded():
             self._db, self.damage = open_or_renew(path, _check)
-            self._db.execute(
-                "UPDATE runs SET state = ?, sentence = 'the agent ended in the middle', "
-                "ended = started WHERE state = ?",
-                (RunState.INTERRUPTED, RunState.RUNNING),
-            )
+            try:
+                self._db.execute(
+                    "UPDATE runs SET state = ?, sentence = 'the agent ended in the middle', "
+                    "ended = started WHERE state = ?",
+                    (RunState.INTERRUPTED, RunState.RUNNING),
+                )
+            except BaseException:
+                self._db.close()
+                raise
 
     def close(self) -> None:
         """Let go of the file."""

@@ -69,7 +69,8 @@ async def bench(folder: Path, script: Script, settings: str = "") -> AsyncIterat
         places = make_places(folder, base_url, settings)
         agent = Agent(places, machine.connection, open_model, time.time)
         agent.start()
+        made = Bench(agent, api, machine, places)
         try:
-            yield Bench(agent, api, machine, places)
+            yield made
         finally:
-            await agent.close()
+            await made.agent.close()  # a test may have put another one in its place

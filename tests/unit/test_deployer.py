@@ -140,6 +140,7 @@ async def test_scheduler_that_came_in_a_turn_of_the_kernel_default() -> None:
     kernel.policy = "rusty"
     with pytest.raises(ForeignScheduler, match="rusty"):
         await deployer.deploy(make_workload(), FAIR, Origin.MANUAL)
+    await deployer.stop()
 
 
 async def test_rejected_policy_leaves_the_default_and_a_record() -> None:

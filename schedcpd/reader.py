@@ -41,7 +41,8 @@ class Reader:
             length=min(length, MOST_LENGTH),
         )
         try:
-            line = await asyncio.wait_for(self._ask(requests.encode(request)), self._answer_s)
+            async with asyncio.timeout(self._answer_s):
+                line = await self._ask(requests.encode(request))
             return _excerpt(line, path)
         except TimeoutError as exc:
             raise FileRefused(path, f"it was not there within {self._answer_s:g} s") from exc

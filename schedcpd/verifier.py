@@ -107,7 +107,7 @@ class VerifierClient:
         try:
             writer.write(json.dumps(request).encode() + b"\n")
             await writer.drain()
-            while line := await asyncio.wait_for(reader.readline(), self._silence_s):
+            while line := await self._line(reader):
                 yield _event(line)
         except TimeoutError as exc:
             raise VerifierLost(f"it said nothing for {self._silence_s:.0f} s") from exc
@@ -115,6 +115,10 @@ class VerifierClient:
             raise VerifierLost(str(exc)) from exc
         finally:
             writer.close()
+
+    async def _line(self, reader: asyncio.StreamReader) -> bytes:
+        async with asyncio.timeout(self._silence_s):
+            return await reader.readline()
 
 
 def _event(line: bytes) -> tuple[str, Fields]:

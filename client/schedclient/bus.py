@@ -77,7 +77,8 @@ class Bus(MessageBus):
     async def ask_all(self, message: Message, limit_s: float) -> list[Any]:
         """Call a method; returns all of its results, raises ClientError."""
         try:
-            reply = await asyncio.wait_for(self.call(message), limit_s)
+            async with asyncio.timeout(limit_s):  # wait_for of Python 3.11 loses a cancellation
+                reply = await self.call(message)
         except TimeoutError as error:
             raise ClientError(
                 f"schedcpd did not answer within {limit_s:g} s; see: journalctl -u schedcpd"

@@ -66,8 +66,9 @@ class Occasions:
         while True:
             await self.look(daemon)
             with contextlib.suppress(TimeoutError):
-                if await asyncio.wait_for(news.get(), LOOK_S) is None:
-                    return
+                async with asyncio.timeout(LOOK_S):
+                    if await news.get() is None:
+                        return
             await asyncio.sleep(TROUBLE_S if self._agent.trouble else GATHER_S)
             while not news.empty():
                 if news.get_nowait() is None:

@@ -126,7 +126,8 @@ class Connection(MessageBus):
         if self.connected:
             with contextlib.suppress(DBusError, EOFError, OSError, TimeoutError):
                 # The bus answers in order: what we sent before has arrived by then.
-                await asyncio.wait_for(self.call_driver("GetId", ""), FLUSH_S)
+                async with asyncio.timeout(FLUSH_S):
+                    await self.call_driver("GetId", "")
         if not self._disconnected:
             self.disconnect()  # type: ignore[no-untyped-call]
         await self.lost()

@@ -123,6 +123,13 @@ def start_idle(machine: Machine, unit: str = "idle", user: str = "user") -> str:
     return name
 
 
+def start_sequential(machine: Machine) -> str:
+    """Start one process that computes, for which the built-in planner does nothing; its name."""
+    machine.start("exec sha256sum /dev/zero", unit="sequential", user="user")
+    await_state(machine, "sequential.service", "left-alone")
+    return "sequential.service"
+
+
 def start_batch(machine: Machine, unit: str = "batch") -> str:
     """Start 9 processes that compute for a long time in a service of their own."""
     job = (

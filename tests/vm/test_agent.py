@@ -11,7 +11,7 @@ import pytest
 
 from lab.machine import Machine
 from lab.place import REPO
-from vm.guest import await_state, policy, schedctl
+from vm.guest import policy, schedctl, start_sequential
 
 ENROLLED = Path(__file__).with_name("enrolled")
 KEY = "sk-ant-api03-TheKeyOfTheLab-0123456789"
@@ -78,9 +78,7 @@ def test_from_an_analysis_to_the_policy_that_the_model_wrote(machine: Machine) -
     configure(machine, SETTINGS)
     # One process that computes: the built-in planner does nothing for it, so that no policy of its
     # own is to be beaten, and there is a CPU for the agent and for the verification.
-    workload = "sequential.service"
-    machine.start("exec sha256sum /dev/zero", unit="sequential", user="user")
-    await_state(machine, workload, "left-alone")
+    workload = start_sequential(machine)
     preview = agent(machine, "preview", workload)
     assert preview["tokens_at_most"] < 8000
     schedctl(machine, "agent", "analyse", workload)

@@ -19,6 +19,7 @@ from vm.guest import (
     seconds_to_default,
     start_batch,
     start_idle,
+    start_sequential,
 )
 
 
@@ -55,8 +56,7 @@ def test_batch_is_noticed_and_let_go_at_its_end(machine: Machine) -> None:
 
 def test_idle_and_sequential_work_is_left_alone(machine: Machine) -> None:
     workload = start_idle(machine)
-    machine.start("exec sha256sum /dev/zero", unit="sequential", user="user")
-    await_state(machine, "sequential.service", "left-alone")
+    start_sequential(machine)
     await_state(machine, workload, "left-alone")
     assert policy(machine) == ""
 

@@ -11,23 +11,16 @@ from lab.machine import PATIENCE_S, Machine
 from vm.guest import (
     asked,
     await_promotion,
-    await_state,
     deployments,
     policy,
     schedctl,
     start_batch,
     start_idle,
+    start_sequential,
 )
 
 WHY = ("--objective", "makespan", "--reason", "one long job")
 SLICE_NS = 2_345_678
-
-
-def start_sequential(machine: Machine) -> str:
-    """A workload that computes, and for which the built-in planner does nothing."""
-    machine.start("exec sha256sum /dev/zero", unit="sequential", user="user")
-    await_state(machine, "sequential.service", "left-alone")
-    return "sequential.service"
 
 
 def constants(machine: Machine, name: str) -> set[int]:

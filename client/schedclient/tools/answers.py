@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from schedclient.text import visible
+from schedclient.tools.tool import Answer
 
 LIMIT = 6_000  # characters of JSON in an answer
 PIECE = LIMIT - 300  # characters of a text that an answer has at most
@@ -110,6 +111,14 @@ def piece(text: str, room: int = PIECE) -> str:
     while size_of(shown) > room:
         shown = shown[: len(shown) * room // size_of(shown) - 1]
     return shown
+
+
+def excerpt(text: str, total: int, offset: int) -> Answer:
+    """As much of a part of a text as there is room for; ``schema.EXCERPT`` describes it."""
+    shown = piece(text)
+    end = offset + len(shown)
+    content = {"total_characters": total, "offset": offset, "untrusted_text": shown}
+    return Answer(content, str(end) if shown and end < total else "")
 
 
 def lines(texts: Iterable[str], room: int = LIMIT // 2) -> list[str]:

@@ -14,9 +14,9 @@ from schedclient.tools.answers import (
     LIMIT,
     NAME_LIMIT,
     divided,
+    excerpt,
     fitted,
     page,
-    piece,
     plain_text,
     rounded,
 )
@@ -95,10 +95,7 @@ async def read_policy(daemon: Daemon, arguments: Arguments, _: Progress) -> Answ
     offset = int(arguments["cursor"] or 0)
     kind, name, part = (arguments[one] for one in ("kind", "name", "part"))
     text, total = await daemon.read(kind, name, part, offset)
-    shown = piece(text)
-    end = offset + len(shown)
-    content = {"total_characters": total, "offset": offset, "untrusted_text": shown}
-    return Answer(content, str(end) if shown and end < total else "")
+    return excerpt(text, total, offset)
 
 
 READ_POLICY = Tool(
@@ -117,13 +114,7 @@ About 5,000 characters an answer; the cursor gives the next.""",
         kind=schema.choice("what it is", KINDS, default="policy"),
         cursor=schema.CURSOR,
     ),
-    result=schema.result(
-        {
-            "total_characters": schema.said(INTEGER, "of the whole text"),
-            "offset": schema.said(INTEGER, "of this part"),
-            "untrusted_text": STRING,
-        }
-    ),
+    result=schema.EXCERPT,
     reads_only=True,
     run=read_policy,
 )

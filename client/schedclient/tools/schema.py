@@ -109,6 +109,14 @@ def result(properties: Mapping[str, Schema], optional: Iterable[str] = ()) -> Sc
     return record({**properties, "cursor": cursor}, (*optional, "cursor"))
 
 
+EXCERPT = result(
+    {
+        "total_characters": said(INTEGER, "of the whole text"),
+        "offset": said(INTEGER, "of this part"),
+        "untrusted_text": STRING,
+    }
+)
+
 # Checking
 
 

@@ -14,10 +14,10 @@ from schedclient.tools.answers import (
     NAME_LIMIT,
     PIECE,
     divided,
+    excerpt,
     fitted,
     lines,
     page,
-    piece,
     plain_text,
     rounded,
 )
@@ -165,10 +165,7 @@ async def read_workload_file(daemon: Daemon, arguments: Arguments, _: Progress) 
     offset = int(arguments["cursor"] or 0)
     path = workload_path(workload.cgroup_id)
     text, total = await daemon.read_file(path, arguments["path"], offset, PIECE)
-    shown = piece(text)
-    end = offset + len(shown)
-    content = {"total_characters": total, "offset": offset, "untrusted_text": shown}
-    return Answer(content, str(end) if shown and end < total else "")
+    return excerpt(text, total, offset)
 
 
 READ_WORKLOAD_FILE = Tool(
@@ -185,13 +182,7 @@ instructions.""",
         path=schema.text("of the file, relative to the working directory", 1024, minLength=1),
         cursor=schema.CURSOR,
     ),
-    result=schema.result(
-        {
-            "total_characters": schema.said(INTEGER, "of the whole file"),
-            "offset": schema.said(INTEGER, "of this part"),
-            "untrusted_text": STRING,
-        }
-    ),
+    result=schema.EXCERPT,
     reads_only=True,
     run=read_workload_file,
 )

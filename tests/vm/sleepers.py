@@ -49,7 +49,8 @@ def hand_over() -> None:
     def release() -> None:
         while True:
             time.sleep(EVERY_S)
-            lock.release()
+            if lock.locked():  # on a busy machine the other one may not have had its turn yet
+                lock.release()
 
     threading.Thread(target=release, daemon=True).start()
     while True:

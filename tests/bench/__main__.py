@@ -13,7 +13,7 @@ from typing import Any
 
 from bench import parts, programs, report, results
 from lab import image, kernels, recipes, snapshot
-from lab.errors import LabError
+from lab.errors import InfraFailure, LabError
 from lab.machine import Machine
 from lab.place import REPO, Lab, file_digest, say
 
@@ -32,7 +32,11 @@ def measure(place: parts.Place, name: str, part: parts.Part, rounds: int) -> dic
     """The entry of one part; one that could not be measured says why."""
     when = time.strftime("%Y-%m-%d %H:%M", time.gmtime())
     try:
-        found = part.measure(place, name, rounds)
+        try:
+            found = part.measure(place, name, rounds)
+        except InfraFailure as exc:  # of no run of this part is anything kept
+            say(f"{name}: {exc.reason} ...")
+            found = part.measure(place, name, rounds)
         targets = part.targets(found)
         return results.measured(part.group, part.title, when, found, targets, part.merit)
     except (LabError, RuntimeError) as exc:

@@ -11,7 +11,7 @@ from bench.experiment import DEFAULT, LEARNED, Figures, Load, Service, program, 
 from bench.programs import GUEST_FOLDER, PROJECT
 from bench.targets import Target, harmless, ratios
 
-MESSAGES_S = 30
+MESSAGES_S = 90  # the trial of a policy is a part of it, but not most of it
 WORK_MS = 4.0  # of the 16.7 that a frame has
 LOOPS = "/var/tmp/frame-loops"
 PROJECT_FOLDER = "/var/tmp/project"

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * Requests that are handed to worker threads, with the documented semantics of schbench: message
- * threads wake their workers; a woken worker thinks (sleeps) and then multiplies matrices under the
- * lock of the CPU it runs on, a spinlock, so that a worker that loses its CPU in there makes the
- * next one on that CPU burn its time.
+ * threads wake their workers; a woken worker thinks (sleeps) and then multiplies matrices of
+ * integers under the lock of the CPU it runs on, a spinlock, so that a worker that loses its CPU in
+ * there makes the next one on that CPU burn its time.
  *
  * messages -m MESSAGE_THREADS -t WORKERS_OF_EACH -r SECONDS
  *	[-F KB of matrices a worker] [-n multiplications a request] [-s think time in us]
@@ -27,7 +27,6 @@
 #include "timing.h"
 
 #define MOST_THREADS 1024
-#define THINKS 2 /* once for the request to arrive, once for what it needs from elsewhere */
 
 enum {
 	IDLE,
@@ -45,7 +44,7 @@ struct worker {
 	_Alignas(64) atomic_int state; /* futex */
 	uint64_t woken_at;
 	struct messenger *from;
-	float *matrices;
+	unsigned long *matrices;
 	struct histogram requests, wakeups;
 	pthread_t thread;
 };
@@ -86,11 +85,11 @@ static struct cpu_lock *lock_this_cpu(void)
 	}
 }
 
-static void multiply(const float *left, const float *right, float *out)
+static void multiply(const unsigned long *left, const unsigned long *right, unsigned long *out)
 {
 	for (int row = 0; row < side; row++)
 		for (int column = 0; column < side; column++) {
-			float sum = 0;
+			unsigned long sum = 0;
 
 			for (int i = 0; i < side; i++)
 				sum += left[row * side + i] * right[i * side + column];
@@ -103,8 +102,7 @@ static void serve(struct worker *me)
 	size_t cells = (size_t)side * side;
 	struct cpu_lock *lock;
 
-	for (int i = 0; i < THINKS; i++)
-		usleep(think_us);
+	usleep(think_us);
 	lock = lock_this_cpu();
 	for (int i = 0; i < multiplications; i++)
 		multiply(me->matrices, me->matrices + cells, me->matrices + 2 * cells);
@@ -209,7 +207,7 @@ static void parse(int argc, char **argv)
 		}
 	if (optind != argc)
 		errx(2, "no argument expected: %s", argv[optind]);
-	side = sqrt(footprint_kb * 1024.0 / (3 * sizeof(float)));
+	side = sqrt(footprint_kb * 1024.0 / (3 * sizeof(unsigned long)));
 }
 
 static void start(pthread_t *thread, void *(*function)(void *), void *argument)
@@ -229,7 +227,7 @@ static void start_all(struct messenger *all, struct worker *workers)
 			struct worker *worker = &all[m].workers[w];
 
 			worker->from = &all[m];
-			worker->matrices = zeroed(cells, sizeof(float));
+			worker->matrices = zeroed(cells, sizeof(unsigned long));
 			for (size_t i = 0; i < cells; i++)
 				worker->matrices[i] = i % 7;
 			start(&worker->thread, work, worker);

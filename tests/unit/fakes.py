@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from random import Random
 from typing import cast
@@ -20,6 +21,7 @@ from schedcpd.deploy.loader import Attached
 from schedcpd.deploy.messages import LoaderStatus
 from schedcpd.deploy.meter import Sample
 from schedcpd.deploy.record import Record
+from schedcpd.deploy.states import MachineState
 from schedcpd.errors import Ejected, LedgerDamaged, SchedcpError
 from schedcpd.model import (
     Canary,
@@ -382,3 +384,14 @@ async def cancel_all() -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@asynccontextmanager
+async def deployer_that_reverts(kernel: FakeKernel) -> AsyncIterator[Deployer]:
+    """A deployer; when the test is over it must give the machine back to the kernel default."""
+    deployer = kernel.deployer()
+    yield deployer
+    await deployer.revert("the test is over")
+    assert kernel.policy == ""
+    assert deployer.state is MachineState.DEFAULT
+    await cancel_all()

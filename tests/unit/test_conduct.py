@@ -38,7 +38,7 @@ from unit.fakes import (
     HARM,
     FakeKernel,
     FakeMeter,
-    cancel_all,
+    deployer_that_reverts,
     make_policy,
     make_workload,
     settle,
@@ -58,12 +58,8 @@ def kernel() -> FakeKernel:
 
 @pytest.fixture
 async def deployer(kernel: FakeKernel) -> AsyncIterator[Deployer]:
-    deployer = kernel.deployer()
-    yield deployer
-    await deployer.revert("the test is over")
-    assert kernel.policy == ""
-    assert deployer.state is MachineState.DEFAULT
-    await cancel_all()
+    async with deployer_that_reverts(kernel) as deployer:
+        yield deployer
 
 
 async def deploy(deployer: Deployer, origin: Origin = Origin.AUTOMATIC) -> Deployment:

@@ -17,7 +17,6 @@ from schedcpd.deploy.classes import MACHINE, Claim
 from schedcpd.deploy.conduct import Score
 from schedcpd.deploy.deployer import Deployer
 from schedcpd.deploy.livemaps import encode_cgroup, encode_class
-from schedcpd.deploy.states import MachineState
 from schedcpd.deploy.trials import _Steady, class_score
 from schedcpd.errors import LoaderLost, MapRefused, Quarantined
 from schedcpd.model import (
@@ -36,6 +35,7 @@ from unit.fakes import (
     HARM,
     FakeKernel,
     cancel_all,
+    deployer_that_reverts,
     make_policy,
     make_policy_with_maps,
     make_workload,
@@ -57,12 +57,8 @@ def kernel() -> FakeKernel:
 
 @pytest.fixture
 async def deployer(kernel: FakeKernel) -> AsyncIterator[Deployer]:
-    deployer = kernel.deployer()
-    yield deployer
-    await deployer.revert("the test is over")
-    assert kernel.policy == ""
-    assert deployer.state is MachineState.DEFAULT
-    await cancel_all()
+    async with deployer_that_reverts(kernel) as deployer:
+        yield deployer
 
 
 async def give(

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ from lab.machine import Machine
 from lab.place import REPO, Lab
 
 LOGS = REPO / "build" / "vm-logs"
+FAILED = pytest.StashKey[bool]()
 
 
 @pytest.fixture(scope="session")
@@ -37,10 +38,20 @@ def saved(deb: Path) -> snapshot.Snapshot:
 def machine(saved: snapshot.Snapshot, request: pytest.FixtureRequest) -> Iterator[Machine]:
     """One machine for one test; what a failed one said is kept in build/vm-logs."""
     with Machine.resume(saved) as machine:
-        failed_before = request.session.testsfailed
         yield machine
-        if request.session.testsfailed > failed_before:
+        if request.node.stash.get(FAILED, False):
             keep_logs(machine, request.node.name)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Remember for the fixture whether the test failed."""
+    report = yield
+    if report.when == "call":
+        item.stash[FAILED] = report.failed
+    return report
 
 
 def keep_logs(machine: Machine, name: str) -> None:

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * runqueue: how long tasks wait for a CPU, and how many processes end, by cgroup.
+ * runqueue: how long tasks wait for a CPU, and how often they come to rest, by cgroup.
  *
  * The kernel keeps for each task when it was queued last and how long it has
  * waited in all (sched_info, the figures of /proc/PID/schedstat).  A wait is read
@@ -17,8 +17,11 @@
  * task; no clock is read, no lock is taken once a task and its cgroup are known,
  * and CPUs share no counters.
  *
- * Cgroups are those of cgroup v2.  A process counts as ended when its first
- * thread does.
+ * A task comes to rest when it sleeps by its own will, or ends: it has done what it
+ * had to do until then.  So the rests say how much gets done where nobody counts
+ * requests.
+ *
+ * Cgroups are those of cgroup v2.
  *
  * Kernel 6.16 or later with CONFIG_SCHED_INFO (Debian's have it).
  */
@@ -36,7 +39,7 @@ char _license[] SEC("license") = "GPL";
 struct cgroup_latency {
 	u64 waits;
 	u64 wait_ns;
-	u64 exits;
+	u64 sleeps;
 	/* Slot i has the waits of 2^i to 2^(i+1) - 1 ns; the last one all that are longer. */
 	u64 slots[SLOTS];
 };
@@ -99,9 +102,16 @@ static __always_inline u32 runqueue_slot(u64 ns)
 	return slot;
 }
 
+static __always_inline void runqueue_count_sleep(struct task_struct *p)
+{
+	struct cgroup_latency *counters = runqueue_counters(p);
+
+	if (counters)
+		counters->sleeps++;
+}
+
 /* The kernel adds the open part to the total, and clears it, only after this tracepoint. */
-SEC("tp_btf/sched_switch")
-int BPF_PROG(runqueue_switch, bool preempt, struct task_struct *prev, struct task_struct *next)
+static __always_inline void runqueue_count_wait(struct task_struct *next)
 {
 	u64 queued, total, wait;
 	struct cgroup_latency *counters;
@@ -109,11 +119,9 @@ int BPF_PROG(runqueue_switch, bool preempt, struct task_struct *prev, struct tas
 	const struct rq *rq;
 	u32 slot;
 
-	if (!next->pid)
-		return 0;
 	queued = next->sched_info.last_queued;
 	if (!queued)
-		return 0;
+		return;
 	rq = bpf_this_cpu_ptr(&runqueues);
 	wait = rq->clock - queued;
 	if ((s64)wait < 0)
@@ -121,7 +129,7 @@ int BPF_PROG(runqueue_switch, bool preempt, struct task_struct *prev, struct tas
 	total = next->sched_info.run_delay + wait;
 	known = bpf_task_storage_get(&tasks, next, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (!known)
-		return 0;
+		return;
 	/* Of a task that ran before the probe came only the open part is known to be this wait's. */
 	if (known->total_ns || !next->sched_info.pcount)
 		wait = total - known->total_ns;
@@ -129,26 +137,22 @@ int BPF_PROG(runqueue_switch, bool preempt, struct task_struct *prev, struct tas
 
 	counters = runqueue_counters(next);
 	if (!counters)
-		return 0;
-	/* Interrupts are off: nothing else counts on this CPU now. */
+		return;
 	slot = runqueue_slot(wait);
 	counters->waits++;
 	counters->wait_ns += wait;
 	counters->slots[slot & (SLOTS - 1)]++;
-	return 0;
 }
 
-SEC("tp_btf/sched_process_exit")
-int BPF_PROG(runqueue_exit, struct task_struct *p)
+/* Interrupts are off: nothing else counts on this CPU meanwhile. */
+SEC("tp_btf/sched_switch")
+int BPF_PROG(runqueue_switch, bool preempt, struct task_struct *prev, struct task_struct *next,
+	     unsigned int prev_state)
 {
-	struct cgroup_latency *counters;
-
-	if (p->pid != p->tgid)
-		return 0;
-	counters = runqueue_counters(p);
-	/* Atomic, as another task may end on this CPU in between. */
-	if (counters)
-		__sync_fetch_and_add(&counters->exits, 1);
+	if (prev->pid && !preempt && prev_state)
+		runqueue_count_sleep(prev);
+	if (next->pid)
+		runqueue_count_wait(next);
 	return 0;
 }
 

@@ -56,6 +56,8 @@ class GuardSample:
     window_s: float
     own_wait_p99_ns: int | None = None
     own_waits: int = 0  # how many waits the percentile is of
+    # How often a task of the policy's workload came to rest: how much of its work got done.
+    sleeps_per_s: float | None = None
     others_wait_p99_ns: int | None = None
     others_waits: int = 0
     # One workload that wakes up now and then is lost in the percentile of all of them.

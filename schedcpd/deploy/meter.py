@@ -104,6 +104,7 @@ class Meter:
             window_s=length_s,
             own_wait_p99_ns=_tail(own),
             own_waits=own.waits if own else 0,
+            sleeps_per_s=own.sleeps / length_s if own else None,
             others_wait_p99_ns=_tail(others),
             others_waits=others.waits if others else 0,
             others={key: Waited(one.wait_ns / one.waits, one.waits) for key, one in each.items()},

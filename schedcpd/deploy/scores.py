@@ -12,7 +12,10 @@ from schedcpd.deploy.conduct import Score
 from schedcpd.model import Card, Objective
 
 BATCH_METRIC = "CPU time that the workload gets"
+SLEEP_METRIC = "how often its threads have done what they had to do, and sleep"
 WAIT_METRIC = "what the workload waits for a CPU (99th percentile)"
+# What ``windows.measured`` compares.
+_METRICS = {Objective.MAKESPAN: BATCH_METRIC, Objective.THROUGHPUT: SLEEP_METRIC}
 
 
 def make_score(
@@ -72,14 +75,14 @@ def make_canary(
     lenient = batch and incumbent is None
     longest = max(settings.batch_pairs, settings.min_pairs) if lenient else settings.max_pairs
     return CanarySettings(
-        metric=BATCH_METRIC if batch else WAIT_METRIC,
+        metric=_METRICS.get(objective, WAIT_METRIC),
         window_s=settings.window_s,
         settle_s=settings.settle_s,
         min_pairs=settings.batch_pairs if lenient else settings.min_pairs,
         max_pairs=longest,
         margin=settings.batch_margin if lenient else settings.margin,
         confidence=settings.confidence,
-        higher_is_better=batch,
+        higher_is_better=objective in _METRICS,
         non_inferiority=lenient,
         incumbent=incumbent,
     )

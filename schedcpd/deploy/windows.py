@@ -22,6 +22,8 @@ def measured(objective: Objective, window: GuardSample) -> float | None:
     """The figure of a window that the canary compares; None when there is none."""
     if objective is Objective.MAKESPAN:
         return window.throughput
+    if objective is Objective.THROUGHPUT:
+        return window.sleeps_per_s
     wait_ns = window.own_wait_p99_ns
     return None if wait_ns is None else float(wait_ns)
 

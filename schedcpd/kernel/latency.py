@@ -35,14 +35,14 @@ _BATCH_LEAST = 8
 
 @dataclass(frozen=True, slots=True)
 class CgroupLatency:
-    """How long tasks waited for a CPU before they got it, and how many processes ended.
+    """How long tasks waited for a CPU before they got it, and how often they came to rest.
 
     Slot i of ``slots`` counts the waits of 2**i to 2**(i+1) ns, the last one all longer ones too.
     """
 
     waits: int = 0
     wait_ns: int = 0
-    exits: int = 0
+    sleeps: int = 0  # by their own will; a task that ends comes to rest as well
     slots: tuple[int, ...] = (0,) * SLOTS
 
 
@@ -110,8 +110,8 @@ def parse_batch(
     found = {}
     for index, (key,) in enumerate(_KEY.iter_unpack(keys[: count * _KEY.size])):
         per_cpu = _COUNTERS.iter_unpack(values[index * size : (index + 1) * size])
-        waits, wait_ns, exits, *slots = map(sum, zip(*per_cpu, strict=True))
-        found[key] = CgroupLatency(waits, wait_ns, exits, tuple(slots))
+        waits, wait_ns, sleeps, *slots = map(sum, zip(*per_cpu, strict=True))
+        found[key] = CgroupLatency(waits, wait_ns, sleeps, tuple(slots))
     return found
 
 
@@ -126,28 +126,28 @@ def difference(
 
 
 def _less(now: CgroupLatency, before: CgroupLatency) -> CgroupLatency:
-    if now.waits < before.waits or now.exits < before.exits:
+    if now.waits < before.waits or now.sleeps < before.sleeps:
         # They were removed with their cgroup, and a task that was still ending began anew.
         return now
     # Counters are read while they count: what seems to go backwards did not move.
     return CgroupLatency(
         now.waits - before.waits,
         max(now.wait_ns - before.wait_ns, 0),
-        now.exits - before.exits,
+        now.sleeps - before.sleeps,
         tuple(max(slot, 0) for slot in map(sub, now.slots, before.slots)),
     )
 
 
 def total(latencies: Iterable[CgroupLatency]) -> CgroupLatency:
     """The sum, such as that of a workload over its cgroup and all below."""
-    waits = wait_ns = exits = 0
+    waits = wait_ns = sleeps = 0
     slots: tuple[int, ...] = (0,) * SLOTS
     for latency in latencies:
         waits += latency.waits
         wait_ns += latency.wait_ns
-        exits += latency.exits
+        sleeps += latency.sleeps
         slots = tuple(map(add, slots, latency.slots))
-    return CgroupLatency(waits, wait_ns, exits, slots)
+    return CgroupLatency(waits, wait_ns, sleeps, slots)
 
 
 def quantile(latency: CgroupLatency, share: float) -> float | None:

@@ -32,6 +32,8 @@ _LEAST_WAKES = 1.0  # a second, of a thread that works for others
 _SETTLED_S = 30.0  # a session that begins is busy for a while
 _UNEVEN = 2.0  # times as long as a usual job: worth knowing which one that is
 _POOL_MARGIN = 2  # threads that a pool of one a CPU has beside: a main thread, a timer
+# A policy changes how much a thread gets done before it sleeps, which tells one from the other.
+_CROWDS = (WorkloadClass.COMPUTE, WorkloadClass.LATENCY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +101,9 @@ def still_fits(
     for more than one answer.
     """
     if work not in (WorkloadClass.UNKNOWN, WorkloadClass.BATCH, WorkloadClass.BUILD):
+        alike = _CROWDS if work in _CROWDS else (work,)
         # One look that tells nothing is no other class.
-        return bool(profile.processes) and profile.work in (work, WorkloadClass.UNKNOWN)
+        return bool(profile.processes) and profile.work in (*alike, WorkloadClass.UNKNOWN)
     case = Case(profile, cpus, thresholds or Thresholds())
     return (
         profile.runnable > case.limits.release_per_cpu * cpus

@@ -34,6 +34,7 @@ _BUSY_SHARE = 0.5  # of the looks that find a worker runnable
 _COMPUTE_PER_CPU = 0.7  # busy threads for each CPU
 _CROWDED_PER_CPU = 1.5  # more busy threads are no pool of one a CPU
 _WAKES_OF_ONE = 5.0  # a second, of a thread that is woken for each request
+_REQUEST_MS = 10.0  # of CPU time: what a client waits for at a desk takes less
 _FRAME_MS = 50.0  # twenty a second: slower work has no deadlines that anybody sees
 _FRAMES_RUN = 0.01
 _IO_SHARE = 0.3  # of the sleeping threads
@@ -233,17 +234,23 @@ def _batch(case: _Case) -> Verdict | None:
 
 
 def _requests(case: _Case) -> Verdict | None:
-    """A service by its threads, which are woken often and are more than there are CPUs."""
+    """A service by its threads: more than there are CPUs, woken often and for a moment each."""
     profile = case.profile
     if profile.runnable <= _CROWDED_PER_CPU * case.cpus or profile.wakes_of_one < _WAKES_OF_ONE:
         return None
-    if profile.worker_threads <= case.cpus + _POOL_MARGIN:
+    if profile.worker_threads <= case.cpus + _POOL_MARGIN or _request_ms(case) >= _REQUEST_MS:
         return None
     return Verdict(
         WorkloadClass.LATENCY,
         f"{profile.runnable:.0f} threads queue for {_cpus(case.cpus)} "
         f"and wake up {profile.wakes_of_one:.0f} times a second each",
     )
+
+
+def _request_ms(case: _Case) -> float:
+    """CPU time from one sleep of a thread to its next one."""
+    seen = case.scheduling
+    return 1000 * seen.run_share / seen.voluntary_per_s if seen and seen.voluntary_per_s else 0.0
 
 
 def _compute(case: _Case) -> Verdict | None:

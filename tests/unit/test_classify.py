@@ -167,8 +167,14 @@ CASES = (
     Case("a busy JVM", W.LATENCY, threads(60, 8, "java", listeners=1)),
     Case("a server in a container", W.LATENCY, jobs(4, "gunicorn"), path="/docker/" + "b2" * 32),
     Case(
-        "a benchmark of requests",
+        "requests of a moment",
         W.LATENCY,
+        threads(10, 8, "bench"),
+        tasks(tasks=10, run_share=1.9, wait_share=6.0, voluntary_per_s=900.0),
+    ),
+    Case(
+        "not requests: each computes for long",
+        W.COMPUTE,
         threads(10, 8, "bench"),
         tasks(tasks=10, run_share=1.9, wait_share=6.0, voluntary_per_s=90.0),
     ),

@@ -29,14 +29,14 @@ CPUS = 3
 SOURCE = Path(__file__).parents[2] / "probes" / "runqueue.bpf.c"
 
 
-def made(waits: int = 0, exits: int = 0, wait_ns: int = 0, **slots: int) -> CgroupLatency:
+def made(waits: int = 0, sleeps: int = 0, wait_ns: int = 0, **slots: int) -> CgroupLatency:
     """``s10=3``: three waits in slot 10."""
     counts = tuple(slots.get(f"s{slot}", 0) for slot in range(SLOTS))
-    return CgroupLatency(waits or sum(counts), wait_ns, exits, counts)
+    return CgroupLatency(waits or sum(counts), wait_ns, sleeps, counts)
 
 
 def packed(value: CgroupLatency) -> bytes:
-    return struct.pack("=35Q", value.waits, value.wait_ns, value.exits, *value.slots)
+    return struct.pack("=35Q", value.waits, value.wait_ns, value.sleeps, *value.slots)
 
 
 class FakeMap:
@@ -77,9 +77,9 @@ def times_cpus(value: CgroupLatency) -> CgroupLatency:
 
 
 def test_a_read_adds_up_the_cpus(possible: Path) -> None:
-    kernel = FakeMap([{7: made(wait_ns=5, exits=1, s10=3)}, {}, {9: made(s0=1)}])
+    kernel = FakeMap([{7: made(wait_ns=5, sleeps=1, s10=3)}, {}, {9: made(s0=1)}])
     found = read_latency(5, kernel, possible)
-    assert found == {7: times_cpus(made(wait_ns=5, exits=1, s10=3)), 9: times_cpus(made(s0=1))}
+    assert found == {7: times_cpus(made(wait_ns=5, sleeps=1, s10=3)), 9: times_cpus(made(s0=1))}
     assert found[7].waits == found[7].slots[10] == 9
 
 
@@ -176,7 +176,7 @@ def test_the_layout_is_the_probes() -> None:
     source = SOURCE.read_text()
     assert f"#define SLOTS {SLOTS}\n" in source
     assert f"#define MAX_CGROUPS {CGROUPS_LIMIT}\n" in source
-    assert "u64 waits;\n\tu64 wait_ns;\n\tu64 exits;\n" in source
+    assert "u64 waits;\n\tu64 wait_ns;\n\tu64 sleeps;\n" in source
     assert ctypes.sizeof(Batch) == 56
     assert (Batch.count.offset, Batch.map_fd.offset) == (32, 36)
 
@@ -189,25 +189,25 @@ def test_parse_takes_only_what_was_counted() -> None:
 
 def test_difference() -> None:
     before = {1: made(wait_ns=10, s3=1), 2: made(s3=4), 4: made(s1=9)}
-    now = {1: made(wait_ns=60, exits=2, s3=1, s4=2), 2: made(s3=4), 3: made(s0=1)}
-    assert difference(now, before) == {1: made(wait_ns=50, exits=2, s4=2), 3: made(s0=1)}
+    now = {1: made(wait_ns=60, sleeps=2, s3=1, s4=2), 2: made(s3=4), 3: made(s0=1)}
+    assert difference(now, before) == {1: made(wait_ns=50, sleeps=2, s4=2), 3: made(s0=1)}
 
 
-@pytest.mark.parametrize("before", [made(s3=9), made(s3=2, exits=5)])
+@pytest.mark.parametrize("before", [made(s3=9), made(s3=2, sleeps=5)])
 def test_counters_that_began_anew(before: CgroupLatency) -> None:
-    now = made(wait_ns=7, s3=2, exits=1)
+    now = made(wait_ns=7, s3=2, sleeps=1)
     assert difference({1: now}, {1: before}) == {1: now}
 
 
 def test_a_torn_read_never_goes_below_zero() -> None:
-    before, now = made(waits=3, wait_ns=9, s3=2), made(waits=3, wait_ns=8, exits=1, s3=1)
-    assert difference({1: now}, {1: before}) == {1: made(exits=1)}
+    before, now = made(waits=3, wait_ns=9, s3=2), made(waits=3, wait_ns=8, sleeps=1, s3=1)
+    assert difference({1: now}, {1: before}) == {1: made(sleeps=1)}
 
 
 def test_total() -> None:
     assert total([]) == CgroupLatency()
-    assert total([made(wait_ns=1, s3=1), made(wait_ns=2, exits=1, s3=2, s9=1)]) == made(
-        wait_ns=3, exits=1, s3=3, s9=1
+    assert total([made(wait_ns=1, s3=1), made(wait_ns=2, sleeps=1, s3=2, s9=1)]) == made(
+        wait_ns=3, sleeps=1, s3=3, s9=1
     )
 
 

@@ -18,11 +18,11 @@ OTHER = "/a.slice/web.service"
 PRESSURE = "some avg10=0.00 avg60=0.00 avg300=0.00 total={}\nfull avg10=0.00 total={}\n"
 
 
-def waited(slot: int, count: int) -> CgroupLatency:
+def waited(slot: int, count: int, sleeps: int = 0) -> CgroupLatency:
     """Waits of 2**slot ns."""
     slots = [0] * SLOTS
     slots[slot] = count
-    return CgroupLatency(count, count << slot, 0, tuple(slots))
+    return CgroupLatency(count, count << slot, sleeps, tuple(slots))
 
 
 class Machine:
@@ -69,22 +69,23 @@ def machine(tmp_path: Path) -> Machine:
 
 def test_a_window(machine: Machine) -> None:
     machine.count(1_000_000, 500_000, 100_000)
-    machine.latencies = {machine.own_id: waited(10, 5), 4711: waited(12, 7)}
+    machine.latencies = {machine.own_id: waited(10, 5, sleeps=50), 4711: waited(12, 7)}
     before = machine.sample(nr_enqueued=10, nr_dispatched=8)
     machine.now += 2
     machine.count(4_000_000, 1_500_000, 600_000)
     child = machine.place / "child"
     child.mkdir()
     machine.latencies = {
-        machine.own_id: waited(10, 105),
-        child.stat().st_ino: waited(10, 100),
-        4711: waited(12, 57),
+        machine.own_id: waited(10, 105, sleeps=60),
+        child.stat().st_ino: waited(10, 100, sleeps=30),
+        4711: waited(12, 57, sleeps=99),
         4712: waited(20, 50),
     }
     window = machine.meter.window(before, machine.sample(nr_enqueued=30, nr_dispatched=9))
     assert (window.at, window.window_s) == (1e9, 2.0)
     assert (window.throughput, window.pressure_some, window.others_full) == (1.5, 0.5, 0.25)
     assert (window.own_waits, window.others_waits) == (200, 100)
+    assert window.sleeps_per_s == 20.0
     assert set(window.others) == {4711, 4712}
     assert window.others[4711].waits == 50
     assert 1 << 12 <= window.others[4711].mean_ns <= 1 << 13
@@ -130,6 +131,7 @@ def test_what_the_kernel_does_not_tell_is_unknown(machine: Machine) -> None:
     assert window.window_s > 0
     assert (window.throughput, window.pressure_some, window.others_full) == (None, None, None)
     assert (window.own_wait_p99_ns, window.others_wait_p99_ns) == (None, None)
+    assert window.sleeps_per_s is None
     assert window.others == {}
     assert (window.enqueued, window.dispatched) == (None, None)
 

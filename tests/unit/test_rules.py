@@ -211,6 +211,14 @@ def test_what_turns_out_to_be_a_server_no_longer_fits() -> None:
     assert not still_fits(profile(worker_threads=50.0), CPUS)
 
 
+def test_a_crowd_of_threads_may_be_a_service_at_times() -> None:
+    for work in (WorkloadClass.COMPUTE, WorkloadClass.LATENCY):
+        for seen in (WorkloadClass.COMPUTE, WorkloadClass.LATENCY):
+            assert still_fits(profile(work=seen), CPUS, work=work)
+        assert not still_fits(profile(work=WorkloadClass.IO), CPUS, work=work)
+    assert not still_fits(profile(work=WorkloadClass.COMPUTE), CPUS, work=WorkloadClass.IO)
+
+
 def test_a_service_fits_while_it_is_one() -> None:
     seen = profile(work=WorkloadClass.LATENCY, listeners=1, runnable=0.5)
     assert still_fits(seen, CPUS, work=WorkloadClass.LATENCY)

@@ -31,6 +31,11 @@ def test_a_batch_in_the_place_of_another_must_gain_too() -> None:
 
 
 def test_canary_for_latency_must_gain() -> None:
+    canary = make_score(Config(), FAIR, Objective.THROUGHPUT, True).canary
+    assert canary is not None
+    assert canary.higher_is_better
+    assert not canary.non_inferiority, "it has to gain something"
+    assert "sleep" in canary.metric
     canary = make_score(Config(), FAIR, Objective.NONE, True).canary
     assert canary is not None
     assert (canary.non_inferiority, canary.higher_is_better) == (False, False)

@@ -14,6 +14,7 @@ WINDOW = GuardSample(
     window_s=1.0,
     own_wait_p99_ns=7,
     own_waits=70,
+    sleeps_per_s=700.0,
     others_wait_p99_ns=9,
     others_waits=90,
     others={1: Waited(9.0, 90)},
@@ -25,6 +26,7 @@ WINDOW = GuardSample(
 
 def test_what_a_canary_compares() -> None:
     assert measured(Objective.MAKESPAN, WINDOW) == 2.0
+    assert measured(Objective.THROUGHPUT, WINDOW) == 700.0
     assert measured(Objective.NONE, WINDOW) == 7.0
     assert measured(Objective.NONE, GuardSample(1.0, 1.0)) is None
 

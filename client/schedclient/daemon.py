@@ -209,7 +209,7 @@ class Daemon:
                 return
 
     async def take(self, line: str) -> dict[str, int]:
-        """Keep what a line of another machine's bundle has: how many entries of each kind."""
+        """Keep what a line of another machine's bundle has: how many new ones of each kind."""
         (counts,) = await self._repository("Import", "s", line)
         return dict(counts)
 

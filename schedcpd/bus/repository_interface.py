@@ -86,7 +86,7 @@ class RepositoryInterface(ObjectInterface):
 
     @method("Import", action=Action.CONFIGURE)
     async def take(self, line: Text) -> Counts:
-        """Keep what a line of another machine's bundle has: how many of each kind."""
+        """Keep what a line of another machine's bundle has: how many new ones of each kind."""
         return dict(self._library.take(line))
 
     async def _uid(self) -> int:

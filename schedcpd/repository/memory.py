@@ -160,19 +160,15 @@ class Memory:
             return ()
         return tuple(one for kind in READERS for one in self._records.every(kind, _foreign(kind)))
 
-    def take(self, foreign: tuple[Foreign, ...]) -> None:
-        """Keep items of another machine, each once; RepositoryDamaged."""
+    def take(self, foreign: tuple[Foreign, ...]) -> tuple[Foreign, ...]:
+        """Keep items of another machine, each once; those that are new; RepositoryDamaged."""
         records = self._opened()
+        known = {_body(one) for one in self.foreign()}
+        new = {body: one for one in foreign if (body := _body(one)) not in known}
         with records.transaction():
-            for one in foreign:
-                body = json.dumps(
-                    {
-                        "signer": one.signer,
-                        "host": one.host,
-                        "item": json.loads(items.encode(one.item)),
-                    }
-                )
+            for body, one in new.items():
                 records.store(KIND_OF[type(one.item)], _key(one), body)
+        return tuple(new.values())
 
     def _every(self, kind: Kind, read: Callable[[Fields], Value]) -> tuple[Value, ...]:
         if self._records is None:
@@ -183,6 +179,11 @@ class Memory:
         if self._records is None:
             raise RepositoryDamaged(str(self._path), self._reason)
         return self._records
+
+
+def _body(foreign: Foreign) -> str:
+    item = json.loads(items.encode(foreign.item))
+    return json.dumps({"signer": foreign.signer, "host": foreign.host, "item": item})
 
 
 def _key(foreign: Foreign) -> str:

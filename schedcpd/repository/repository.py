@@ -257,15 +257,18 @@ class Repository:
         yield from self._memory.notes()
 
     def take(self, line: str) -> Mapping[str, int]:
-        """Keep what a line of another machine's bundle has: how many of each kind.
+        """Keep what a line of another machine's bundle has: how many new entries of each kind.
 
         BundleRefused unless a key that is trusted here has signed it.
         """
         opened, signer = bundles.open_line(line, self._keys)
-        self._memory.take(tuple(Foreign(signer, opened.host, one) for one in opened.items))
+        every = tuple(Foreign(signer, opened.host, one) for one in opened.items)
+        new = self._memory.take(every)
+        if not new:
+            return {}
         self._foreign = None
         self.changed()
-        kinds = [bundles.NAMES[type(one)] for one in opened.items]
+        kinds = [bundles.NAMES[type(one.item)] for one in new]
         counts = {kind: kinds.count(kind) for kind in sorted(set(kinds))}
         told = ", ".join(f"{number} {kind}" for kind, number in counts.items())
         self.noted.emit(("", f"taken from {opened.host}, signed by {signer}: {told}"))

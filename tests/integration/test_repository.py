@@ -369,6 +369,8 @@ async def test_one_machine_learns_from_another(
     (places.trusted_keys / "a.pub").write_bytes(key)
     ran = await schedctl(bus_address, "import", str(file))
     assert ran.out == "Taken over: 1 note.\n"
+    ran = await schedctl(bus_address, "import", str(file))
+    assert ran.out == "Taken over: nothing new.\n"
     ran = await schedctl(bus_address, "search", "--json", "zebra")
     assert [one["name"] for one in json.loads(ran.out)] == ["1@a"]
     await daemon.close()

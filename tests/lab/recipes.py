@@ -29,6 +29,7 @@ BUILD_ROOT_PACKAGES = (
     python3-sdnotify python3-tomli python3-cryptography python3-pytest
     python3-pytest-asyncio python3-pytest-cov python3-hypothesis python3-pyelftools fakeroot
     git procps bubblewrap libelf-dev zlib1g-dev libzstd-dev libc6-dev
+    postgresql python3-psycopg
     """
     )
     + AGENT_DEPENDENCIES

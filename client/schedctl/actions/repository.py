@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from schedclient.errors import ClientError
@@ -130,9 +130,13 @@ async def take(context: Context, arguments: Namespace) -> ExitCode:
     if context.json:
         context.report.json(dict(sorted(taken.items())))
     else:
-        told = listing(f"{number} {kind}" for kind, number in sorted(taken.items()))
-        context.report.line(f"Taken over: {visible(told) or 'nothing'}.")
+        context.report.line(f"Taken over: {listed(taken) or 'nothing new'}.")
     return ExitCode.OK
+
+
+def listed(taken: Mapping[str, int]) -> str:
+    """How many entries of each kind were taken over."""
+    return visible(listing(f"{number} {kind}" for kind, number in sorted(taken.items())))
 
 
 def _lines(path: str) -> Iterator[str]:

@@ -375,6 +375,17 @@ COMMANDS = (
         (Argument(("file",), {"metavar": "FILE", "help": "from a machine that is trusted"}),),
     ),
     Command(
+        "sync",
+        "share what was learnt with other machines through a PostgreSQL database",
+        "sync:run",
+        (
+            Argument(
+                ("conninfo",),
+                {"metavar": "DATABASE", "help": "for example 'host=db.example dbname=fleet'"},
+            ),
+        ),
+    ),
+    Command(
         "quarantine", "the policies that did harm, and what they did", "quarantine:run", (NAMES,)
     ),
     Command(

@@ -10,7 +10,7 @@ two good ones, and a window between good and bad changes nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeGuard
@@ -152,17 +152,31 @@ class _Reading:
     figure: float
     baseline: float | None
     few: bool = False  # too few waits for their percentile to be more than their maximum
+    cgroup: int | None = None  # whose figure it is, where it is that of one workload
+
+
+def unnamed(_: int) -> str:
+    """No workload is known by its name."""
+    return "another workload"
 
 
 class Breaker:
     """Compares each window with the ``baseline``, measured under the kernel default.
 
+    ``named`` tells what people call the workload that has a cgroup, given the cgroup's id.
+
     The percentile of a few waits is their maximum and noisy; but long waits are few by themselves.
     So with few of them a window is bad only when it is very bad, and none trips on its own.
     """
 
-    def __init__(self, limits: BreakerLimits, baseline: GuardSample) -> None:
+    def __init__(
+        self,
+        limits: BreakerLimits,
+        baseline: GuardSample,
+        named: Callable[[int], str] = unnamed,
+    ) -> None:
         self._limits = limits
+        self._named = named
         self._baseline = baseline
         self._scores: dict[Guard, int] = {}
         self._bad: dict[Guard, int] = {}  # bad windows since the score was 0
@@ -226,7 +240,8 @@ class Breaker:
             then = before.get(cgroup, Waited(0, 0))
             known = _known(then.mean_ns, then.waits)
             if now.waits >= FEW_WAITS and _sound(now.mean_ns):
-                readings.append(_Reading(Guard.VICTIM_WAIT, limit, now.mean_ns, known))
+                guard = Guard.VICTIM_WAIT
+                readings.append(_Reading(guard, limit, now.mean_ns, known, cgroup=cgroup))
         if readings:
             yield max(readings, key=lambda one: one.figure / limit.bad(one.baseline))
 
@@ -264,15 +279,16 @@ class Breaker:
         known = reading.baseline is not None and reading.guard is not Guard.THROUGHPUT
         instead = f" instead of {shown(reading.guard, reading.baseline or 0.0)}" if known else ""
         lasted = f" in {windows} windows" if windows > 1 else ""
-        reason = (
-            f"{_SENTENCES[reading.guard]} {shown(reading.guard, reading.figure)}{instead}{lasted}"
-        )
+        does = _SENTENCES[reading.guard]
+        if reading.cgroup is not None:
+            does = f"{self._named(reading.cgroup)} {does}"
+        reason = f"{does} {shown(reading.guard, reading.figure)}{instead}{lasted}"
         return Trip(reading.guard, reading.figure, bad, reading.baseline or 0.0, windows, reason)
 
 
 _SENTENCES = {
     Guard.OTHERS_WAIT: "other workloads waited for a CPU for",
-    Guard.VICTIM_WAIT: "another workload waited for a CPU for",
+    Guard.VICTIM_WAIT: "waited for a CPU for",  # the workload comes before
     Guard.OTHERS_STARVED: "another workload could run and did not for",
     Guard.OWN_WAIT: "its own workload waited for a CPU for",
     Guard.PRESSURE: "tasks of the machine waited for a CPU for",

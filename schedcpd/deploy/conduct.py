@@ -80,6 +80,9 @@ class Meter(Protocol):
     def window(self, before: Sample, after: Sample) -> GuardSample:
         """What happened between two samples."""
 
+    def named(self, cgroup: int) -> str:
+        """What people call the workload that has the cgroup of that id."""
+
 
 @dataclass(frozen=True, slots=True)
 class Instruments:
@@ -153,7 +156,7 @@ class Conduct:
         self._score = score
         self._machine = machine
         self._tools = instruments
-        self._breaker = Breaker(score.limits, subject.baseline)
+        self._breaker = self._armed(subject.baseline)
         self._suspect_until = -math.inf  # monotonic
         self._switching = False
 
@@ -231,7 +234,7 @@ class Conduct:
             self._subject.change(canary=switchback.result())
         if result.decision is not CanaryDecision.PROMOTE:
             return Ending(DeploymentState.REVERTED, Trigger.REVERT, f"canary: {result.reason}")
-        self._breaker = Breaker(self._score.limits, worst_of(defaults))
+        self._breaker = self._armed(worst_of(defaults))
         await self._promote(f"canary: {result.reason}")
         self._subject.workload = self._subject.lasting or self._subject.workload
         return None
@@ -251,6 +254,9 @@ class Conduct:
         self._subject.change(state=DeploymentState.ATTACHED, reason=reason)
 
     # The breaker
+
+    def _armed(self, baseline: GuardSample) -> Breaker:
+        return Breaker(self._score.limits, baseline, self._tools.meter.named)
 
     async def _watch(self) -> Ending:
         """Watch the guards until one of them trips."""
@@ -276,7 +282,7 @@ class Conduct:
         # Two that go at the same time would both be blamed for what one of them did.
         asked = self._subject.asking.locked()
         if asked or await self._subject.relieve(trip):
-            self._breaker = Breaker(self._score.limits, self.baseline)
+            self._breaker = self._armed(self.baseline)
             return None
         async with self._subject.asking:
             return await self._confirm(trip, window)
@@ -296,14 +302,14 @@ class Conduct:
         now = await self._measure(self._score.window_s)
         if blind(now, trip.guard):
             return tripped(trip, revert_ms)
-        again = Breaker(strict(self._score.limits), now).check(window)
+        again = Breaker(strict(self._score.limits), now, self._tools.meter.named).check(window)
         doubt = f"{self._subject.instead} does no better now"
         if again is not None:
             if started < self._suspect_until or again.figure > PLAIN * again.limit:
                 return tripped(again, revert_ms)
             self._suspect_until = started + SUSPICION_S
             doubt = "it may have been somebody else's doing"
-        self._breaker = Breaker(self._score.limits, now)
+        self._breaker = self._armed(now)
         reason = f"attached again: {doubt} ({trip.reason})"
         await self._resume(Trigger.SETTLED, reason)
         self._subject.change(state=DeploymentState.ATTACHED, reason=reason)

@@ -13,16 +13,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
-from schedcpd.deploy.breaker import GuardSample, Waited
+from schedcpd.deploy.breaker import GuardSample, Waited, unnamed
 from schedcpd.errors import KernelText
 from schedcpd.kernel import cgroupfs, latency
 from schedcpd.kernel.latency import CgroupLatency
 from schedcpd.kernel.pressure import read_pressure
+from schedcpd.kernel.text import printable
 from schedcpd.model import Workload
 
 TAIL = 0.99
 CGROUPS_OF_A_WORKLOAD = 200
 OTHERS_WATCHED = 500
+NAME_SHOWN = 80
 MIN_WINDOW_S = 1e-3
 # By convention of the cards: tasks put in the policy's own queues, and tasks taken from them.
 ENQUEUED = "nr_enqueued"
@@ -119,6 +121,16 @@ class Meter:
             enqueued=after.counters[ENQUEUED] - before.counters[ENQUEUED],
             dispatched=after.counters[DISPATCHED] - before.counters[DISPATCHED],
         )
+
+    def named(self, cgroup: int) -> str:
+        """What people call the workload that has the cgroup of that id: its unit.
+
+        Looks at the workloads one by one: not for every window.
+        """
+        for one in itertools.islice(self._workloads(), OTHERS_WATCHED):
+            if cgroupfs.read_id(cgroupfs.directory(self._cgroup, one)) == cgroup:
+                return printable(Path(one).name, NAME_SHOWN)
+        return unnamed(cgroup)
 
     def _cgroups_at(self, identifier: str) -> frozenset[int]:
         return _cgroups_of(cgroupfs.directory(self._cgroup, identifier))

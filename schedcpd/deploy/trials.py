@@ -82,6 +82,9 @@ class _Steady:
     def window(self, before: Sample, after: Sample) -> GuardSample:
         return self._tools.meter.window(before, after)
 
+    def named(self, cgroup: int) -> str:
+        return self._tools.meter.named(cgroup)
+
 
 @dataclass(slots=True)
 class _Trial:

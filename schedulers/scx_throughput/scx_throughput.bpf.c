@@ -9,7 +9,8 @@
  * another cgroup takes the CPU in between, the turn goes on afterwards, before all
  * others.  Tasks that hold a lock or have warm caches therefore mostly get through.
  * To the others the cgroup is one competitor in vtime order, of target_weight per
- * CPU; it gives way to their wake-ups.
+ * CPU; it gives way to their wake-ups.  While one of them waits for a CPU, who is next
+ * there is chosen anew after each slice_ns, also in the middle of a turn.
  *
  * There is one queue for each last-level cache, in order of the begin of turns.  A
  * CPU prefers tasks that it ran last to those that came up to local_ns before them.
@@ -62,6 +63,7 @@ u64 nr_local;	/* tasks taken by the CPU that ran them last */
 u64 nr_moved;	/* ... by another CPU */
 u64 nr_stolen;	/* ... from the queue of another cache */
 u64 nr_stayed;	/* times that a running task went on as nobody's turn came first */
+u64 nr_halted;	/* slices of turns that ended as a task of another cgroup came to wait */
 
 enum throughput_const {
 	THROUGHPUT_DSQ = 0x600000, /* one for each cache: fair_domain() */
@@ -143,6 +145,22 @@ static void target_running(struct task_struct *p, struct fair_task *t, struct fa
 {
 	t->ran_ns = p->se.sum_exec_runtime;
 	throughput_run(p, t, c, c->grant_ns);
+}
+
+/* One that came in the middle of a long slice would have to wait for its end. */
+void SX_OPS(throughput_tick, struct task_struct *p)
+{
+	s32 cpu = scx_bpf_task_cpu(p);
+	struct fair_cpu *c = fair_cpu(cpu);
+	struct fair_task *t = fair_task(p);
+
+	if (!t || !c || !t->batch || sx_now() - c->curr_at < slice_ns)
+		return;
+	if (!scx_bpf_dsq_nr_queued(FAIR_DSQ_SHARED + fair_domain(c)) &&
+	    !scx_bpf_dsq_nr_queued(FAIR_DSQ_PINNED + cpu))
+		return;
+	SX_COUNT(nr_halted);
+	sx_set_slice(p, 0);
 }
 
 static void target_quiescent(struct task_struct *p, struct fair_task *t, u64 deq_flags)
@@ -236,6 +254,7 @@ struct sched_ext_ops throughput_ops = {
 	.runnable = (void *)target_op_runnable,
 	.running = (void *)target_op_running,
 	.stopping = (void *)target_op_stopping,
+	.tick = (void *)throughput_tick,
 	.quiescent = (void *)target_op_quiescent,
 	.yield = (void *)target_op_yield,
 	.cpu_release = (void *)fair_op_cpu_release,

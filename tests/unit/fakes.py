@@ -270,6 +270,9 @@ class FakeMeter:
     def sample(self, workload: Workload, counters: Mapping[str, int] | None = None) -> Sample:
         return Sample(self._kernel.now, own=frozenset({workload.cgroup_id}))
 
+    def named(self, cgroup: int) -> str:
+        return f"workload {cgroup}"
+
     def window(self, before: Sample, after: Sample) -> GuardSample:
         self.windows.append(self._kernel.policy)
         if not self._kernel.policy:

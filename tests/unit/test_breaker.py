@@ -80,6 +80,14 @@ def test_victim_that_is_lost_in_the_percentile_of_all() -> None:
     )
 
 
+def test_victim_is_named_where_its_name_is_known() -> None:
+    names = {2: "web.service"}
+    breaker = Breaker(BreakerLimits(), replace(BEFORE, others=CALM), names.__getitem__)
+    _, trip = feed(breaker, suffering((1, 5, 5000), (2, 11, 10)))
+    assert trip is not None
+    assert trip.reason.startswith("web.service waited for a CPU for 11.0 ms (mean)")
+
+
 @pytest.mark.parametrize(
     ("waits", "windows"),
     [

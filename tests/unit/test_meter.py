@@ -136,6 +136,11 @@ def test_what_the_kernel_does_not_tell_is_unknown(machine: Machine) -> None:
     assert (window.enqueued, window.dispatched) == (None, None)
 
 
+def test_a_workload_is_called_by_its_unit(machine: Machine) -> None:
+    assert machine.meter.named(machine.other.stat().st_ino) == machine.other.name
+    assert machine.meter.named(4711) == "another workload"
+
+
 def test_nobody_who_waited_has_no_percentile(machine: Machine) -> None:
     window = machine.meter.window(machine.sample(), machine.sample())
     assert (window.own_waits, window.own_wait_p99_ns) == (0, None)

@@ -56,12 +56,18 @@ def load(kind: str, variant: str) -> Load:
 
 
 def shares(rounds: list[Round], condition: str) -> list[float]:
-    """What was recovered of the gap in each round; the bound is the smallest of all runs."""
-    bound = min(run.figures["bound_s"] for one in rounds for run in one.values())
-    pairs = [
-        (one[DEFAULT].figures["makespan_s"], one[condition].figures["makespan_s"]) for one in rounds
+    """What was recovered of the gap in each round; the bound is the smallest of its runs.
+
+    The speed of a shared machine is another in each round: what belongs together is compared.
+    """
+    return [
+        recovered(
+            one[DEFAULT].figures["makespan_s"],
+            one[condition].figures["makespan_s"],
+            min(run.figures["bound_s"] for run in one.values()),
+        )
+        for one in rounds
     ]
-    return [recovered(default, ours, bound) for default, ours in pairs]
 
 
 TARGETS = (

@@ -30,6 +30,8 @@ RESUME_TIMEOUT_S = 120.0
 PATIENCE_S = 240.0  # a machine that is emulated on a busy host may be several times slower
 POLL_FIRST_S = 0.005
 POLL_MAX_S = 0.2
+# Every question costs an emulated machine some CPU: of a long command it is asked less often.
+POLL_SHARE, POLL_LONG_S = 0.05, 2.0
 
 
 class Machine:
@@ -199,10 +201,10 @@ class Machine:
             raise self.lost(str(exc)) from exc
 
     def wait(self, pid: int, timeout_s: float, shown: str) -> tuple[int, bytes, bytes]:
-        deadline = time.monotonic() + timeout_s
-        pause_s = POLL_FIRST_S
+        began, pause_s = time.monotonic(), POLL_FIRST_S
         while (status := self.agent.status(pid)) is None:
-            if time.monotonic() > deadline:
+            waited_s = time.monotonic() - began
+            if waited_s > timeout_s:
                 self.agent.spawn(
                     ["/bin/sh", "-c", f"kill -TERM -{pid}; sleep 1; kill -KILL -{pid}"],
                     b"",
@@ -211,8 +213,9 @@ class Machine:
                 self.check_alive()
                 raise CommandTimeout(shown, timeout_s)
             time.sleep(pause_s)
-            pause_s = min(pause_s * 1.5, POLL_MAX_S)
-            if pause_s == POLL_MAX_S:
+            longest_s = min(max(POLL_SHARE * waited_s, POLL_MAX_S), POLL_LONG_S)
+            pause_s = min(pause_s * 1.5, longest_s)
+            if pause_s >= POLL_MAX_S:
                 self.check_alive()
         self.check_alive()
         return status

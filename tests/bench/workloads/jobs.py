@@ -23,6 +23,7 @@ HERE = Path(__file__).resolve().parent
 SOURCES = ("/usr/lib/python3", "/usr/lib/x86_64-linux-gnu", "/usr/bin")
 SEED = 7
 PIECE_BYTES = 20_000  # a file of a source tree
+CORPUS_BYTES = 64_000_000  # as much as is kept in memory: a machine of the lab has 2 GB
 BLOCK_BYTES = 1 << 21
 BLOCKS = 16
 LINES = 1000
@@ -88,11 +89,13 @@ def seed_of(place: Path) -> random.Random:
 
 
 def write_piece(place: Path, units: int) -> None:
-    """``units`` kilobytes of real files, from another place for each job."""
-    size = units * 1000
-    whole = corpus(max(64_000_000, size))
-    start = seed_of(place).randrange(len(whole) - size + 1)
-    place.write_bytes(whole[start : start + size])
+    """``units`` kilobytes of real files, from another place for each job, round and round."""
+    left, whole = units * 1000, corpus(CORPUS_BYTES)
+    start = seed_of(place).randrange(len(whole))
+    with place.open("wb") as file:
+        while left > 0:
+            left -= file.write(whole[start : start + left])
+            start = 0
 
 
 def compress(place: Path) -> tuple[str, ...]:
@@ -128,7 +131,7 @@ def run_tests(place: Path) -> tuple[str, ...]:
 
 def write_tree(place: Path, units: int) -> None:
     """A source tree of ``units`` files, a hundred in a folder."""
-    whole = corpus(64_000_000)
+    whole = corpus(CORPUS_BYTES)
     source = seed_of(place)
     for number in range(units):
         path = place / "tree" / f"{number // 100:03d}" / f"{number % 100:02d}"
